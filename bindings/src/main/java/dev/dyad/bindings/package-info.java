@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.bindings;
+
+import org.jspecify.annotations.NullMarked;

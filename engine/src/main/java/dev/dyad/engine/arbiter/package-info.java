@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.arbiter;
+
+import org.jspecify.annotations.NullMarked;

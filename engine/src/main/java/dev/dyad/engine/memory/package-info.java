@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.memory;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.net;
+
+import org.jspecify.annotations.NullMarked;

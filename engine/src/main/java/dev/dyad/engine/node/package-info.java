@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.node;
+
+import org.jspecify.annotations.NullMarked;

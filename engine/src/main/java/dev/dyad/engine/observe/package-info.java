@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.observe;
+
+import org.jspecify.annotations.NullMarked;

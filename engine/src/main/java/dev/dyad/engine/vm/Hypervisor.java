@@ -1,0 +1,49 @@
+package dev.dyad.engine.vm;
+
+/**
+ * The port to whatever runs the guest on the primary. The epoch thread calls it, and nobody else.
+ *
+ * <p>One epoch is {@code pause → harvest → copyPages → captureState → resume}; the time from {@link #pause} to the return of
+ * {@link #resume} is what the guest does not run. While the guest runs, {@code harvest} and {@code copyPages} may be called
+ * too (speculative shipping): a page that is written during or after such a copy is reported again by the next harvest.
+ */
+public interface Hypervisor extends AutoCloseable {
+
+  /** What is replicated. Constant from attach to close. */
+  GuestMemory memory();
+
+  /** Starts tracking writes. Until the first harvest every page counts as written, so a baseline must follow. */
+  void startTracking();
+
+  /** Stops the vCPUs; on return no vCPU and no device writes guest memory. */
+  void pause();
+
+  /**
+   * Adds the pages written since the last harvest to {@code into} and re-arms tracking for exactly these, in one step for each page.
+   *
+   * @return false when {@code into} was full: what did not fit stays dirty and comes with the next harvest
+   */
+  boolean harvest(DirtyPages into);
+
+  /**
+   * Copies the pages, in the order of their runs and without gaps, to {@code destination}.
+   *
+   * @param destination address of {@code pages.pageCount()} × 4 KiB in this process
+   */
+  void copyPages(DirtyPages pages, long destination);
+
+  /**
+   * Writes CPU and device state of the paused machine to {@code destination}.
+   *
+   * @param bytesMax room at {@code destination}
+   * @return bytes written
+   */
+  int captureState(long destination, int bytesMax);
+
+  /** Lets the vCPUs run on. */
+  void resume();
+
+  /** Stops tracking and lets go of the guest, which runs on unharmed (a guest of our own process ends). */
+  @Override
+  void close();
+}

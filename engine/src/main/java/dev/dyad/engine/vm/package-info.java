@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.vm;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.wire;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.nic;
+
+import org.jspecify.annotations.NullMarked;
