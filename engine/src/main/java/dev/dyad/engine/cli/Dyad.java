@@ -1,0 +1,74 @@
+package dev.dyad.engine.cli;
+
+import java.util.Comparator;
+import java.util.List;
+import java.util.ServiceLoader;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/**
+ * Entry of the command line: gathers the commands of all modules and runs one.
+ *
+ * <p>What every command keeps to: an error is one line on standard error (what was found, what is needed, what to run), and the
+ * exit code is one of {@link ExitCode}.
+ */
+@Command(
+    name = "dyad",
+    mixinStandardHelpOptions = true,
+    version = "dyad 0.1.0",
+    description = "One virtual machine on two hosts: it goes on when either of them dies.",
+    synopsisSubcommandLabel = "COMMAND",
+    usageHelpAutoWidth = true)
+public final class Dyad implements Runnable {
+  @Spec private @Nullable CommandSpec spec;
+
+  @Override
+  public void run() {
+    if (spec != null) {
+      spec.commandLine().usage(System.out);
+    }
+  }
+
+  /** The whole command line, with the commands of every module on the class path. */
+  public static CommandLine commandLine() {
+    CommandLine root = new CommandLine(new Dyad());
+    List<Object> commands =
+        ServiceLoader.load(CommandProvider.class).stream()
+            .flatMap(provider -> provider.get().commands().stream())
+            .sorted(Comparator.comparing(command -> CommandSpec.forAnnotatedObject(command).name()))
+            .toList();
+    commands.forEach(root::addSubcommand);
+    root.setParameterExceptionHandler(Dyad::reportUsage);
+    root.setExecutionExceptionHandler(Dyad::reportFailure);
+    return root;
+  }
+
+  public static void main(String[] args) {
+    int code = commandLine().execute(args);
+    System.out.flush();
+    System.exit(code);
+  }
+
+  private static int reportUsage(ParameterException problem, String[] args) {
+    CommandLine at = problem.getCommandLine();
+    at.getErr().println("dyad: " + oneLine(problem.getMessage()) + "; see '" + at.getCommandSpec().qualifiedName() + " --help'");
+    return ExitCode.USAGE;
+  }
+
+  private static int reportFailure(Exception problem, CommandLine at, CommandLine.ParseResult parsed) {
+    String text = problem.getMessage() == null ? problem.toString() : problem.getMessage();
+    at.getErr().println("dyad: " + oneLine(text));
+    if (Boolean.getBoolean("dyad.trace")) {
+      problem.printStackTrace(at.getErr());
+    }
+    return problem instanceof CommandFailure failure ? failure.exitCode() : ExitCode.SOFTWARE;
+  }
+
+  private static String oneLine(@Nullable String text) {
+    return String.valueOf(text).strip().replaceAll("\\s*\\R\\s*", "; ");
+  }
+}
