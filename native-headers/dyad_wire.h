@@ -1,0 +1,310 @@
+/*
+ * Everything of Dyad's that crosses a host boundary, defined here and nowhere else. All fields are little-endian,
+ * of fixed width and naturally aligned; every frame and every record is a multiple of 8 bytes, so that whatever starts on an
+ * 8-byte boundary leaves the next one on such a boundary. Fields named "zero" must be 0.
+ *
+ *   primary                                              standby
+ *      | HELLO -------------------------------------------> |   on the connected socket,
+ *      | <---------------------------------------- CHALLENGE |   before the ring starts;
+ *      | PROOF -------------------------------------------> |   REFUSE may take the place
+ *      | <------------------------------------------- ACCEPT |   of any answer
+ *      | ==== from here on: the ring (frames) and, back, control messages ====
+ *      | MACHINE, MEMORY ---------------------------------> |
+ *      | <------------------------------------ control READY |
+ *      | PAGES PAGES ... SEAL (the baseline) --------------> |
+ *      | <-------------------------------------- control ACK |
+ *      | PAGES ... SEAL ... HEARTBEAT ... ----------------> |
+ *      | <---------------------------- control ACK and ECHO |
+ *      | BYE ---------------------------------------------> |
+ */
+#ifndef DYAD_WIRE_H
+#define DYAD_WIRE_H
+
+#include <stdint.h>
+
+enum dyad_wire_constants {
+    DYAD_WIRE_VERSION = 1,
+    DYAD_FRAME_MAGIC = 0x46445944,   /* "DYDF" */
+    DYAD_CONTROL_MAGIC = 0x43445944, /* "DYDC" */
+    DYAD_FRAME_ALIGN = 8,
+    DYAD_FRAME_PAYLOAD_MAX = 1 << 20, /* bytes; and never more than a quarter of the ring */
+    DYAD_PAGE_BYTES = 4096,
+    DYAD_NONCE_BYTES = 32,
+    DYAD_PROOF_BYTES = 32,  /* HMAC-SHA256 */
+    DYAD_DIGEST_BYTES = 32, /* SHA-256 */
+    DYAD_BLOCKS_MAX = 256,
+    DYAD_BLOCK_NAME_MAX = 255,       /* bytes of UTF-8, as QEMU's */
+    DYAD_RING_BYTES_MIN = 65536,
+    DYAD_RING_BYTES_MAX = 1 << 29,
+};
+
+/*
+ * Head of every frame. The checksum covers all that follows it, from "version" to the last byte of the payload. Magic and
+ * version stay where they are in every version to come.
+ */
+struct dyad_frame {
+    uint32_t magic;
+    uint32_t crc32c;
+    uint16_t version;
+    uint16_t type;       /* enum dyad_frame_type */
+    uint32_t length;     /* bytes of payload, a multiple of 8 */
+    uint64_t generation;
+    uint64_t epoch;      /* the epoch that the frame belongs to; for frames between epochs the last one begun */
+    uint64_t sequence;   /* 0, 1, 2, ... in each connection's ring; 0 in the handshake */
+};
+
+enum dyad_frame_type {
+    DYAD_FRAME_HELLO = 1,
+    DYAD_FRAME_CHALLENGE = 2,
+    DYAD_FRAME_PROOF = 3,
+    DYAD_FRAME_ACCEPT = 4,
+    DYAD_FRAME_REFUSE = 5,
+    DYAD_FRAME_MEMORY = 16,
+    DYAD_FRAME_PAGES = 17,
+    DYAD_FRAME_SEAL = 18,
+    DYAD_FRAME_HEARTBEAT = 19,
+    DYAD_FRAME_BYE = 20,
+    DYAD_FRAME_MACHINE = 21,
+    /* Reserved for the disk's ring. */
+    DYAD_FRAME_DISK_WRITE = 64,
+    DYAD_FRAME_DISK_FLUSH = 65,
+    DYAD_FRAME_DISK_SEAL = 66,
+    DYAD_FRAME_DISK_EXTENTS = 67,
+};
+
+/* ---- handshake ---- */
+
+enum dyad_role {
+    DYAD_ROLE_PRIMARY = 1,
+    DYAD_ROLE_STANDBY = 2,
+};
+
+enum dyad_channel {
+    DYAD_CHANNEL_MEMORY = 0,
+    DYAD_CHANNEL_DISK = 1,
+};
+
+enum dyad_auth {
+    DYAD_AUTH_NONE = 0, /* loopback and unix sockets only */
+    DYAD_AUTH_HMAC_SHA256 = 1,
+};
+
+/* The caller says who it is and what it wants. */
+struct dyad_hello {
+    uint8_t nonce[32];
+    uint8_t memory_digest[32]; /* SHA-256 over the MEMORY payload */
+    uint64_t memory_bytes;     /* guest RAM and room for the machine state */
+    uint64_t ring_bytes;       /* a power of two */
+    uint32_t page_bytes;
+    uint16_t role;
+    uint16_t channel;
+    uint16_t auth;
+    uint16_t zero[3];
+};
+
+/* The listener says the same of itself. */
+struct dyad_challenge {
+    uint8_t nonce[32];
+    uint64_t ring_bytes; /* what both sides use: at most what was asked for, a power of two */
+    uint16_t role;
+    uint16_t auth;
+    uint32_t zero;
+};
+
+/* Of PROOF and ACCEPT: HMAC-SHA256(key, label, HELLO frame, CHALLENGE frame); the label tells the two directions apart. */
+struct dyad_proof {
+    uint8_t hmac[32];
+};
+
+/* Of REFUSE and BYE: why, and the two numbers that tell. */
+struct dyad_reason {
+    uint32_t reason; /* enum dyad_reason_code */
+    uint32_t zero;
+    uint64_t found;
+    uint64_t needed;
+};
+
+enum dyad_reason_code {
+    DYAD_REASON_NONE = 0,
+    /* malformed: the bytes are not what this version sends */
+    DYAD_REASON_MAGIC = 1,
+    DYAD_REASON_VERSION = 2,
+    DYAD_REASON_TYPE = 3,
+    DYAD_REASON_LENGTH = 4,
+    DYAD_REASON_CRC = 5,
+    DYAD_REASON_SEQUENCE = 6,
+    DYAD_REASON_ZERO_FIELD = 7,
+    DYAD_REASON_FLAGS = 8,
+    DYAD_REASON_RECORD_KIND = 9,
+    DYAD_REASON_RECORD_LENGTH = 10,
+    DYAD_REASON_DELTA = 11,
+    DYAD_REASON_PAGE_OUTSIDE = 12,
+    DYAD_REASON_BLOCKS = 13,
+    DYAD_REASON_BLOCK_NAME = 14,
+    DYAD_REASON_BLOCK_BYTES = 15,
+    DYAD_REASON_TRUNCATED = 16,
+    /* out of order: well-formed, but not now */
+    DYAD_REASON_GENERATION = 32,
+    DYAD_REASON_EPOCH = 33,
+    DYAD_REASON_UNEXPECTED = 34,
+    DYAD_REASON_BASELINE = 35,
+    DYAD_REASON_SEAL_PAGES = 36,
+    DYAD_REASON_SEAL_BYTES = 37,
+    DYAD_REASON_SEAL_FRAMES = 38,
+    DYAD_REASON_STATE_BYTES = 39,
+    /* does not fit */
+    DYAD_REASON_EPOCH_BYTES = 48,
+    DYAD_REASON_RING_BYTES = 49,
+    DYAD_REASON_PAGE_BYTES = 50,
+    DYAD_REASON_MEMORY = 51,
+    DYAD_REASON_MACHINE = 52,
+    /* who are you */
+    DYAD_REASON_ROLE = 64,
+    DYAD_REASON_KEY_NEEDED = 65,
+    DYAD_REASON_KEY_UNKNOWN = 66,
+    DYAD_REASON_PROOF = 67,
+    DYAD_REASON_BUSY = 68,
+    DYAD_REASON_CHANNEL = 69,
+    /* orderly */
+    DYAD_REASON_DETACHED = 80,
+    DYAD_REASON_SHUTDOWN = 81,
+    DYAD_REASON_FENCED = 82,
+    DYAD_REASON_GUEST_ENDED = 83,
+};
+
+/* ---- frames of the ring ---- */
+
+/*
+ * MEMORY: the flat page space. Followed by "blocks" times dyad_block, each followed by its name, padded with zero bytes to a
+ * multiple of 8. The machine state is the last block of the page space and has no entry of its own.
+ */
+struct dyad_memory {
+    uint64_t state_bytes_max;
+    uint32_t blocks;
+    uint32_t zero;
+};
+
+struct dyad_block {
+    uint64_t bytes;
+    uint32_t name_bytes;
+    uint32_t zero;
+};
+
+/*
+ * MACHINE: what the standby needs to build a machine like the primary's. Followed by the description, padded with zero bytes to
+ * a multiple of 8; its content is the business of the hypervisor's part, "kind" tells which.
+ */
+struct dyad_machine {
+    uint32_t kind;
+    uint32_t bytes;
+};
+
+/* PAGES: page records one after the other, up to the end of the frame. */
+struct dyad_pages {
+    uint32_t records;
+    uint32_t flags; /* enum dyad_pages_flags */
+};
+
+enum dyad_pages_flags {
+    DYAD_PAGES_BASELINE = 1, /* the standby holds nothing yet: may be applied as it arrives */
+};
+
+/*
+ * A page record starts with one 64-bit word: page << 28 | kind << 24 | n.
+ *   ZERO   n pages from "page" on are all zero; no body
+ *   SAME   n pages from "page" on are as last sent; no body
+ *   RAW    n pages from "page" on; body: n * 4096 bytes
+ *   DELTA  one page; body: n bytes, a multiple of 8:
+ *            u64     lines   bit i: line i (64 bytes) of the page differs; never 0
+ *            u8[]    words   for each such line in order, bit j: its word j (8 bytes) differs; never 0; zero bytes up to a multiple of 8
+ *            u64[]   xor     for each such word in order: what it was XOR what it is
+ */
+enum dyad_record {
+    DYAD_RECORD_PAGE_SHIFT = 28,
+    DYAD_RECORD_KIND_SHIFT = 24,
+    DYAD_RECORD_N_MAX = (1 << 24) - 1,
+    DYAD_RECORD_ZERO = 1,
+    DYAD_RECORD_SAME = 2,
+    DYAD_RECORD_RAW = 3,
+    DYAD_RECORD_DELTA = 4,
+    DYAD_DELTA_BYTES_MAX = 3072, /* a longer one is sent RAW */
+};
+
+/* SEAL: the end of an epoch, and what must have arrived for it to be whole. */
+struct dyad_seal {
+    uint64_t pages;       /* over all records of the epoch; a page that was sent twice counts twice */
+    uint64_t bytes;       /* of payload in the epoch's PAGES frames */
+    uint64_t frames;      /* number of the epoch's PAGES frames */
+    uint64_t sent_nanos;  /* the primary's monotonic clock, given back in the ACK */
+    uint32_t state_bytes; /* how much of the state block is used */
+    uint32_t flags;       /* enum dyad_pages_flags */
+};
+
+struct dyad_heartbeat {
+    uint64_t sent_nanos; /* the primary's monotonic clock, given back in the ECHO */
+};
+
+/* ---- what comes back: messages of 64 bytes ---- */
+
+enum dyad_control_type {
+    DYAD_CONTROL_NONE = 0, /* never sent by itself: a position without a message */
+    DYAD_CONTROL_READY = 1,
+    DYAD_CONTROL_ACK = 2,
+    DYAD_CONTROL_ECHO = 3,
+    DYAD_CONTROL_BYE = 4,
+    DYAD_CONTROL_REFUSE = 5,
+};
+
+/* The checksum covers all that follows it. */
+struct dyad_control {
+    uint32_t magic;
+    uint32_t crc32c;
+    uint16_t version;
+    uint16_t type;   /* enum dyad_control_type */
+    uint32_t reason; /* of BYE and REFUSE: enum dyad_reason_code */
+    uint64_t generation;
+    uint64_t epoch;  /* of ACK: the newest epoch that is whole; else the same for information */
+    uint64_t echo_nanos;
+    uint64_t found;  /* of REFUSE */
+    uint64_t needed;
+    uint64_t sequence; /* 0, 1, 2, ... */
+};
+
+/* tcp: what travels from the standby to the primary after the handshake, one after the other. */
+struct dyad_tcp_back {
+    uint64_t released;            /* the ring is free before this position */
+    struct dyad_control control;  /* all zero: only the position */
+};
+
+/*
+ * shm: head of the shared memory object, followed on the next page boundary (DYAD_SHM_HEAD_BYTES) by the ring. Each position has
+ * one writer and a cache line of its own. Control messages: slot = count % DYAD_SHM_SLOTS.
+ */
+enum dyad_shm_constants {
+    DYAD_SHM_MAGIC = 0x53445944, /* "DYDS" */
+    DYAD_SHM_HEAD_BYTES = 8192,
+    DYAD_SHM_SLOTS = 64,
+};
+
+struct dyad_shm {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t zero;
+    uint64_t ring_bytes;
+    uint8_t pad0[48];
+    uint64_t published;      /* by the primary: bytes of the ring */
+    uint8_t pad1[56];
+    uint64_t released;       /* by the standby: bytes of the ring */
+    uint8_t pad2[56];
+    uint64_t control_sent;   /* by the standby: messages */
+    uint8_t pad3[56];
+    uint64_t control_taken;  /* by the primary: messages */
+    uint8_t pad4[56];
+    uint32_t primary_waits;  /* set by the primary before it sleeps, cleared by the standby that rings */
+    uint8_t pad5[60];
+    uint32_t standby_waits;
+    uint8_t pad6[60];
+    uint8_t control[64 * 64];
+};
+
+#endif
