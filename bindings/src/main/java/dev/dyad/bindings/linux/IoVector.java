@@ -58,6 +58,11 @@ public final class IoVector implements AutoCloseable {
         return true;
     }
 
+    /** True when a range that touches no other would not be taken. */
+    public boolean isFull() {
+        return end == capacity;
+    }
+
     /** Drops the first {@code count} bytes, after a call that took only these. */
     public void consume(long count) {
         bytes -= count;
