@@ -1,0 +1,54 @@
+package dev.dyad.engine.memory;
+
+import dev.dyad.bindings.linux.Memory;
+import dev.dyad.engine.vm.GuestMemory;
+
+/** Looks at one 4 KiB page, eight words at a time. */
+final class Pages {
+  static final int BYTES = GuestMemory.PAGE_BYTES;
+  static final int LINE_BYTES = 64;
+  static final int LINES = BYTES / LINE_BYTES;
+
+  private Pages() {}
+
+  static boolean isZero(long page) {
+    for (int at = 0; at < BYTES; at += LINE_BYTES) {
+      long line = page + at;
+      long bits =
+          Memory.getLong(line)
+              | Memory.getLong(line + 8)
+              | Memory.getLong(line + 16)
+              | Memory.getLong(line + 24)
+              | Memory.getLong(line + 32)
+              | Memory.getLong(line + 40)
+              | Memory.getLong(line + 48)
+              | Memory.getLong(line + 56);
+      if (bits != 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** Bit i: line i of the two pages differs. */
+  static long linesThatDiffer(long page, long other) {
+    long lines = 0;
+    for (int i = 0; i < LINES; i++) {
+      long a = page + i * (long) LINE_BYTES;
+      long b = other + i * (long) LINE_BYTES;
+      long bits =
+          (Memory.getLong(a) ^ Memory.getLong(b))
+              | (Memory.getLong(a + 8) ^ Memory.getLong(b + 8))
+              | (Memory.getLong(a + 16) ^ Memory.getLong(b + 16))
+              | (Memory.getLong(a + 24) ^ Memory.getLong(b + 24))
+              | (Memory.getLong(a + 32) ^ Memory.getLong(b + 32))
+              | (Memory.getLong(a + 40) ^ Memory.getLong(b + 40))
+              | (Memory.getLong(a + 48) ^ Memory.getLong(b + 48))
+              | (Memory.getLong(a + 56) ^ Memory.getLong(b + 56));
+      if (bits != 0) {
+        lines |= 1L << i;
+      }
+    }
+    return lines;
+  }
+}
