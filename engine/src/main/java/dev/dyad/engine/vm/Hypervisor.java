@@ -15,8 +15,13 @@ public interface Hypervisor extends AutoCloseable {
   /** Starts tracking writes. Until the first harvest every page counts as written, so a baseline must follow. */
   void startTracking();
 
-  /** Stops the vCPUs; on return no vCPU and no device writes guest memory. */
-  void pause();
+  /**
+   * Stops the vCPUs; on return no vCPU and no device writes guest memory. Of a halted guest it only takes hold.
+   *
+   * @param meanwhile called about every millisecond while the stop is awaited: a hypervisor whose own thread waits until its
+   *     guest's packets are taken can only stop after they were
+   */
+  void pause(Runnable meanwhile);
 
   /**
    * Adds the pages written since the last harvest to {@code into} and re-arms tracking for exactly these, in one step for each page.
@@ -40,8 +45,14 @@ public interface Hypervisor extends AutoCloseable {
    */
   int captureState(long destination, int bytesMax);
 
-  /** Lets the vCPUs run on. */
+  /** Ends the pause: the vCPUs run on, unless the guest is halted. */
   void resume();
+
+  /** Stops the vCPUs until {@link #unhalt}, pauses of epochs apart: while it is undecided who goes on, or for good after a fence. */
+  void halt();
+
+  /** Lets a halted guest run on. */
+  void unhalt();
 
   /** Stops tracking and lets go of the guest, which runs on unharmed (a guest of our own process ends). */
   @Override
