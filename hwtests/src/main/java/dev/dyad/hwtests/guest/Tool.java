@@ -36,8 +36,11 @@ public final class Tool {
   public static byte[] run(Path folder, int seconds, List<String> command) throws IOException {
     var process = new ProcessBuilder(command).directory(folder.toFile()).redirectInput(ProcessBuilder.Redirect.from(Path.of("/dev/null").toFile())).start();
     try {
-      var errors = CompletableFuture.supplyAsync(() -> drain(process.getErrorStream()));
-      var output = CompletableFuture.supplyAsync(() -> drain(process.getInputStream()));
+      // A thread for each pipe: the common pool has but one on a machine of two processors, and a full pipe stops the program.
+      var errors = new CompletableFuture<byte[]>();
+      var output = new CompletableFuture<byte[]>();
+      Thread.ofPlatform().daemon().start(() -> errors.complete(drain(process.getErrorStream())));
+      Thread.ofPlatform().daemon().start(() -> output.complete(drain(process.getInputStream())));
       if (!process.waitFor(seconds, TimeUnit.SECONDS)) {
         throw new IOException(command.getFirst() + " did not end within " + seconds + " s: " + String.join(" ", command));
       }

@@ -1,0 +1,26 @@
+package dev.dyad.hwtests.lab;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/** The command line that starts a class of this JVM's class path in another JVM with the same files, as a shell reads it. */
+final class JavaCommand {
+  private JavaCommand() {}
+
+  static String of(Class<?> main, List<String> options, List<String> arguments) {
+    // The forked test JVM has a class path of one jar that only names the others; surefire keeps the real one.
+    var classPath = System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"));
+    var words = new ArrayList<String>();
+    words.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    words.addAll(List.of("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx256m", "--enable-native-access=ALL-UNNAMED", "-Djava.io.tmpdir=/run/tmp"));
+    words.addAll(options);
+    words.addAll(List.of("-cp", classPath, main.getName()));
+    words.addAll(arguments);
+    return "exec " + String.join(" ", words.stream().map(JavaCommand::quoted).toList());
+  }
+
+  private static String quoted(String word) {
+    return word.matches("[A-Za-z0-9_./:=+,@%-]+") ? word : "'" + word.replace("'", "'\\''") + "'";
+  }
+}

@@ -1,0 +1,146 @@
+package dev.dyad.hwtests.lab;
+
+import dev.dyad.hwtests.guest.GuestUnavailable;
+import dev.dyad.hwtests.guest.KernelPackage;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * A lab of virtual hosts with a network and an RDMA device each, ready to run this machine's programs and this JVM's classes.
+ * Whoever boots it closes it; hosts end with it, whatever happened to them.
+ */
+public final class Lab implements AutoCloseable {
+  /** Ready takes 4 to 10 s on an idle machine; other work beside it makes that several times longer. */
+  static final Duration BOOT_TIMEOUT = Duration.ofSeconds(Integer.getInteger("dyad.lab.bootSeconds", 60));
+
+  private final LabConfig config;
+  private final LabImage image;
+  private final Path folder;
+  private final List<LabHost> hosts = new ArrayList<>();
+  private final Thread ending;
+
+  private Lab(LabConfig config, LabImage image, Path folder) {
+    this.config = config;
+    this.image = image;
+    this.folder = folder;
+    ending = new Thread(() -> hosts.forEach(h -> h.process().destroyForcibly()), "lab-end");
+  }
+
+  /**
+   * Boots the hosts and waits until all are ready.
+   *
+   * @throws GuestUnavailable when this machine cannot have a lab, with the reason
+   * @throws IOException when it could but a host did not come up
+   */
+  public static Lab boot(LabConfig config) throws IOException, GuestUnavailable {
+    config.requireTools();
+    var image = LabImage.obtain();
+    return boot(config, image, Files.createTempDirectory("dyadlab"));
+  }
+
+  static Lab boot(LabConfig config, LabImage image, Path folder) throws IOException {
+    var lab = new Lab(config, image, folder);
+    if (config.tethered()) {
+      Runtime.getRuntime().addShutdownHook(lab.ending);
+    }
+    try {
+      for (int number = 1; number <= config.hosts(); number++) {
+        lab.hosts.add(LabHost.start(number, config, lab.image, folder));
+      }
+      for (var host : lab.hosts) {
+        host.awaitReady(BOOT_TIMEOUT);
+      }
+      return lab;
+    } catch (IOException | RuntimeException e) {
+      lab.close();
+      throw e;
+    }
+  }
+
+  /** @param number 1 or 2 */
+  public LabHost host(int number) {
+    return hosts.get(number - 1);
+  }
+
+  public List<LabHost> hosts() {
+    return List.copyOf(hosts);
+  }
+
+  /** A folder that all hosts have at {@code /run/shared}. */
+  public Path shared() {
+    return folder.resolve("shared");
+  }
+
+  /** Cuts the network between the hosts; both ports see it. */
+  public void cutLink() throws IOException {
+    for (var host : hosts) {
+      host.setLink(false);
+    }
+  }
+
+  public void healLink() throws IOException {
+    for (var host : hosts) {
+      host.setLink(true);
+    }
+  }
+
+  /** Takes back all faults and ends all commands; hosts that died are booted again. */
+  public void restore() throws IOException {
+    for (int i = 0; i < hosts.size(); i++) {
+      var host = hosts.get(i);
+      if (host.isAlive()) {
+        host.calm();
+      } else {
+        hosts.set(i, LabHost.start(host.number(), config, image, folder));
+      }
+    }
+    for (var host : hosts) {
+      if (!host.isAlive()) {
+        throw new IOException("lab host " + host.number() + " died while it came up again");
+      }
+    }
+    for (var host : hosts) {
+      host.awaitReady(BOOT_TIMEOUT);
+    }
+  }
+
+  /** Copies consoles and the output of all commands to {@code target}. */
+  public void keepLogs(Path target) throws IOException {
+    try (var files = Files.walk(folder)) {
+      for (var file : files.filter(Files::isRegularFile).toList()) {
+        var copy = target.resolve(folder.relativize(file).toString());
+        Files.createDirectories(copy.resolveSibling("."));
+        Files.copy(file, copy, StandardCopyOption.REPLACE_EXISTING);
+      }
+    }
+  }
+
+  /** Ends all hosts and deletes what they left. */
+  @Override
+  public void close() throws IOException {
+    for (var host : hosts) {
+      host.close();
+    }
+    if (config.tethered() && !Thread.currentThread().equals(ending)) {
+      try {
+        Runtime.getRuntime().removeShutdownHook(ending);
+      } catch (IllegalStateException e) {
+        // The JVM is ending already; the hook finds no host alive.
+        return;
+      }
+    }
+    KernelPackage.deleteTree(folder);
+  }
+
+  /** Lets go of the hosts, which stay up. */
+  void detach() throws IOException {
+    for (var host : hosts) {
+      host.detach();
+    }
+  }
+}

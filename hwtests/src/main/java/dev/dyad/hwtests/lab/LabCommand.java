@@ -1,0 +1,187 @@
+package dev.dyad.hwtests.lab;
+
+import dev.dyad.engine.cli.CommandFailure;
+import dev.dyad.engine.cli.Dyad;
+import dev.dyad.engine.cli.ExitCode;
+import dev.dyad.hwtests.guest.GuestUnavailable;
+import dev.dyad.hwtests.guest.KernelPackage;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** {@code dyad lab up|run|down|fault}: a lab that stays up between commands; its state is a folder in the user's cache. */
+@Command(
+    name = "lab",
+    mixinStandardHelpOptions = true,
+    description = "Two virtual hosts with RDMA devices, to try things that need two servers.",
+    synopsisSubcommandLabel = "up|run|fault|down")
+public final class LabCommand implements Runnable {
+  @Spec private @Nullable CommandSpec spec;
+
+  @Override
+  public void run() {
+    if (spec != null) {
+      throw new ParameterException(spec.commandLine(), "one of up, run, fault, down is needed");
+    }
+  }
+
+  /** {@code run/pid1}, {@code run/c1}, …: beside the cached images. */
+  private static Path folder() {
+    return KernelPackage.cache().resolve("lab").resolve("up");
+  }
+
+  @Command(name = "up", mixinStandardHelpOptions = true, description = "Boots both hosts and leaves them running.")
+  int up(@Option(names = "--memory", paramLabel = "MIB", defaultValue = "1024", description = "memory of each host (default: ${DEFAULT-VALUE})") int memoryMib,
+      @Option(names = "--cpus", defaultValue = "1", description = "processors of each host (default: ${DEFAULT-VALUE})") int cpus) throws IOException {
+    if (Files.exists(folder())) {
+      throw new CommandFailure(ExitCode.UNAVAILABLE, "a lab is up already (" + folder() + "): run 'dyad lab down' first");
+    }
+    var config = new LabConfig(2, memoryMib, cpus, false);
+    long start = System.nanoTime();
+    Lab lab;
+    try {
+      config.requireTools();
+      var image = LabImage.obtain();
+      Files.createDirectories(folder());
+      lab = Lab.boot(config, image, folder());
+    } catch (GuestUnavailable e) {
+      throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
+    }
+    for (var host : lab.hosts()) {
+      Files.writeString(pidFile(host.number()), host.process().pid() + " " + host.process().info().startInstant().map(Object::toString).orElse("") + "\n");
+    }
+    lab.detach();
+    System.out.printf("2 hosts ready in %.1f s: %s and %s%n", (System.nanoTime() - start) / 1e9, lab.host(1).address(), lab.host(2).address());
+    return ExitCode.OK;
+  }
+
+  @Command(name = "down", mixinStandardHelpOptions = true, description = "Ends both hosts and deletes what they left.")
+  int down() throws IOException {
+    for (int number = 1; number <= 2; number++) {
+      var process = process(number);
+      if (process != null) {
+        process.destroyForcibly();
+        process.onExit().join();
+      }
+    }
+    KernelPackage.deleteTree(folder());
+    return ExitCode.OK;
+  }
+
+  @Command(name = "run", mixinStandardHelpOptions = true,
+      description = {"Runs a dyad command in both hosts, or with --shell a shell command.",
+          "Each finds its own number and address, and the other's, in LAB_NUMBER, LAB_ADDRESS and LAB_PEER. Printed is what host 1 prints, unless --host says otherwise."})
+  int run(@Option(names = "--host", defaultValue = "0", description = "1 or 2: only there") int only,
+      @Option(names = "--shell", description = "the words are a shell command") boolean shell,
+      @Option(names = "--timeout", paramLabel = "SECONDS", defaultValue = "600", description = "bound for the whole (default: ${DEFAULT-VALUE})") int seconds,
+      @Parameters(arity = "1..*", paramLabel = "WORD") List<String> words) throws IOException {
+    var hosts = new ArrayList<LabHost>();
+    try {
+      var jobs = new ArrayList<LabJob>();
+      for (int number = 1; number <= 2; number++) {
+        if (only == 0 || only == number) {
+          var host = attach(number);
+          hosts.add(host);
+          var command = shell ? String.join(" ", words) : JavaCommand.of(Dyad.class, List.of(), words);
+          jobs.add(host.start("export LAB_PEER=" + LabHost.NETWORK + (3 - number) + "; " + command));
+        }
+      }
+      var shown = jobs.getFirst();
+      int code = shown.await(Duration.ofSeconds(seconds));
+      System.out.print(shown.output());
+      System.err.print(shown.errors());
+      for (var job : jobs) {
+        if (!job.hasEnded()) {
+          job.signal("TERM");
+          job.await(Duration.ofSeconds(10));
+        }
+      }
+      return code;
+    } finally {
+      for (var host : hosts) {
+        host.detach();
+      }
+    }
+  }
+
+  @Command(name = "fault", mixinStandardHelpOptions = true, description = {"Does something bad to a host, or takes it back:",
+      "kill, freeze, thaw, suspend, resume, cut, heal, netem SPEC, calm, jump SECONDS"})
+  int fault(@Option(names = "--host", required = true, description = "1 or 2") int number,
+      @Parameters(arity = "1..*", paramLabel = "WORD") List<String> words) throws IOException {
+    var host = attach(number);
+    var rest = String.join(" ", words.subList(1, words.size()));
+    try {
+      Callable<Void> fault = switch (words.getFirst()) {
+        case "kill" -> call(host::kill);
+        case "freeze" -> call(host::freeze);
+        case "thaw" -> call(host::thaw);
+        case "suspend" -> call(host::suspend);
+        case "resume" -> call(host::resume);
+        case "cut" -> call(() -> host.setLink(false));
+        case "heal" -> call(() -> host.setLink(true));
+        case "netem" -> call(() -> host.netem(rest));
+        case "calm" -> call(() -> host.run("tc qdisc del dev eth0 root"));
+        case "jump" -> call(() -> host.jumpClock(Duration.ofSeconds(Long.parseLong(rest))));
+        default -> throw new CommandFailure(ExitCode.USAGE, "no such fault: " + words.getFirst() + "; see 'dyad lab fault --help'");
+      };
+      fault.call();
+      return ExitCode.OK;
+    } catch (IOException | RuntimeException e) {
+      throw e;
+    } catch (Exception e) {
+      throw new IllegalStateException(e);
+    } finally {
+      host.detach();
+    }
+  }
+
+  @FunctionalInterface
+  private interface Fault {
+    void happen() throws IOException;
+  }
+
+  private static Callable<Void> call(Fault fault) {
+    return () -> {
+      fault.happen();
+      return null;
+    };
+  }
+
+  private static LabHost attach(int number) throws IOException {
+    var process = process(number);
+    if (process == null) {
+      throw new CommandFailure(ExitCode.UNAVAILABLE, "lab host " + number + " is not up: run 'dyad lab up' first");
+    }
+    return LabHost.attach(number, folder(), process);
+  }
+
+  private static Path pidFile(int number) {
+    return folder().resolve("pid" + number);
+  }
+
+  /** The host's process, unless it is gone and its number belongs to something else now. */
+  private static @Nullable ProcessHandle process(int number) {
+    try {
+      if (!Files.exists(pidFile(number))) {
+        return null;
+      }
+      var words = Files.readString(pidFile(number)).strip().split(" ");
+      return ProcessHandle.of(Long.parseLong(words[0])).filter(p -> p.info().startInstant().map(Object::toString).orElse("").equals(words.length > 1 ? words[1] : ""))
+          .orElse(null);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+}

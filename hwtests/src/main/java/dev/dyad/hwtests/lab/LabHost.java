@@ -1,0 +1,325 @@
+package dev.dyad.hwtests.lab;
+
+import dev.dyad.hwtests.guest.Tool;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.channels.Channels;
+import java.nio.channels.SocketChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One virtual host of the lab: its QEMU process, its control channel, and the faults that can be done to it. Methods may be
+ * called from any one thread at a time; a thread of its own reads what the host says.
+ */
+public final class LabHost implements AutoCloseable {
+  static final String NETWORK = "10.77.0.";
+  private static final int CONNECT_SECONDS = 10;
+
+  private final int number;
+  private final Path folder;
+  private final ProcessHandle process;
+  private final SocketChannel control;
+  private final LabMonitor monitor;
+  private final Map<String, LabJob> jobs = new ConcurrentHashMap<>();
+  private final CompletableFuture<Boolean> ready = new CompletableFuture<>();
+  private final String idPrefix = "j" + ProcessHandle.current().pid() + "-" + Long.toString(System.nanoTime() & 0xffffff, 36) + "-";
+  private int nextJob;
+  private boolean linkUp = true;
+  private boolean netem;
+
+  private LabHost(int number, Path folder, ProcessHandle process, SocketChannel control) {
+    this.number = number;
+    this.folder = folder;
+    this.process = process;
+    this.control = control;
+    monitor = new LabMonitor(folder.resolve("q" + number));
+    var reader = new Thread(this::read, "lab-host-" + number);
+    reader.setDaemon(true);
+    reader.start();
+  }
+
+  /** Starts the host's QEMU; {@link #awaitReady} tells when it can be used. */
+  static LabHost start(int number, LabConfig config, LabImage image, Path folder) throws IOException {
+    for (var name : List.of("out" + number, "shared")) {
+      Files.createDirectories(folder.resolve(name));
+    }
+    for (var name : List.of("c" + number, "q" + number, "n" + number)) {
+      Files.deleteIfExists(folder.resolve(name));
+    }
+    var log = folder.resolve("qemu" + number + ".log").toFile();
+    var process = new ProcessBuilder(command(number, config, image, folder)).directory(folder.toFile())
+        .redirectInput(ProcessBuilder.Redirect.from(Path.of("/dev/null").toFile())).redirectErrorStream(true).redirectOutput(log).start();
+    try {
+      return attach(number, folder, process.toHandle());
+    } catch (IOException | RuntimeException e) {
+      process.destroyForcibly();
+      throw e;
+    }
+  }
+
+  /** Takes over a host that runs already. */
+  static LabHost attach(int number, Path folder, ProcessHandle process) throws IOException {
+    return new LabHost(number, folder, process, connect(number, folder, process));
+  }
+
+  private static SocketChannel connect(int number, Path folder, ProcessHandle process) throws IOException {
+    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(CONNECT_SECONDS);
+    while (true) {
+      var channel = SocketChannel.open(StandardProtocolFamily.UNIX);
+      try {
+        channel.connect(UnixDomainSocketAddress.of(folder.resolve("c" + number)));
+        return channel;
+      } catch (IOException e) {
+        channel.close();
+        if (!process.isAlive() || System.nanoTime() - deadline > 0) {
+          var log = folder.resolve("qemu" + number + ".log");
+          throw new IOException("lab host " + number + " does not start: " + (Files.exists(log) ? Files.readString(log).strip() : ""), e);
+        }
+        pause(20);
+      }
+    }
+  }
+
+  private static List<String> command(int number, LabConfig config, LabImage image, Path folder) {
+    boolean kvm = LabConfig.realKvm();
+    var address = NETWORK + number;
+    var append = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off cryptomgr.notests no_timer_check tsc=reliable net.ifnames=0 dyad.number=" + number
+        + " dyad.address=" + address + " dyad.tether=" + (config.tethered() ? 1 : 0) + " dyad.rdma=" + (config.hosts() == 1 ? "dummy" : "eth0");
+    var command = new ArrayList<>(List.of(Tool.find("qemu-system-x86_64").orElseThrow().toString(), "-name", "dyad-lab-" + number, "-machine", "q35", "-smp",
+        String.valueOf(config.cpus()), "-m", String.valueOf(config.memoryMib()), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"));
+    command.addAll(kvm ? List.of("-accel", "kvm", "-cpu", "host") : List.of("-accel", "tcg,tb-size=256", "-cpu", "max,+svm"));
+    command.addAll(List.of("-kernel", image.kernel().toString(), "-initrd", image.initramfs().toString(), "-append", append));
+    command.addAll(List.of("-serial", "file:console" + number + ".log", "-qmp", "unix:q" + number + ",server=on,wait=off"));
+    command.addAll(List.of("-device", "virtio-serial-pci", "-chardev", "socket,id=control,path=c" + number + ",server=on,wait=off", "-device",
+        "virtserialport,chardev=control,name=dyad.lab"));
+    share(command, "host", "/", ",readonly=on,multidevs=remap");
+    share(command, "out", folder.resolve("out" + number).toString(), "");
+    share(command, "shared", folder.resolve("shared").toString(), "");
+    if (config.hosts() > 1) {
+      int peer = 3 - number;
+      command.addAll(List.of("-netdev", "dgram,id=n0,local.type=unix,local.path=n" + number + ",remote.type=unix,remote.path=n" + peer, "-device",
+          "virtio-net-pci,id=nic0,netdev=n0,mac=52:54:00:77:00:0" + number + ",romfile=,host_mtu=4200"));
+    }
+    return command;
+  }
+
+  private static void share(List<String> command, String tag, String path, String options) {
+    command.addAll(List.of("-fsdev", "local,id=" + tag + ",path=" + path + ",security_model=none" + options, "-device",
+        "virtio-9p-pci,fsdev=" + tag + ",mount_tag=" + tag));
+  }
+
+  void awaitReady(Duration timeout) throws IOException {
+    try {
+      ready.get(timeout.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (TimeoutException e) {
+      throw new IOException("lab host " + number + " is not ready after " + timeout.toSeconds() + " s; its console ends with:\n" + consoleTail(), e);
+    } catch (ExecutionException e) {
+      throw new IOException("lab host " + number + " does not come up: " + (e.getCause() == null ? "" : e.getCause().getMessage()) + "\n" + consoleTail(), e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted while lab host " + number + " came up", e);
+    }
+  }
+
+  /** 1 or 2. */
+  public int number() {
+    return number;
+  }
+
+  /** Its IPv4 address on the lab's network, which is also the address of its RDMA device. */
+  public String address() {
+    return NETWORK + number;
+  }
+
+  public boolean isAlive() {
+    return process.isAlive();
+  }
+
+  ProcessHandle process() {
+    return process;
+  }
+
+  /** Starts a shell command on the host, as root and with this machine's programs. */
+  public LabJob start(String command) throws IOException {
+    if (command.indexOf('\n') >= 0) {
+      throw new IllegalArgumentException("a command of one line is needed: " + command);
+    }
+    return submit("run " + command, command);
+  }
+
+  /** Runs a shell command to its end, which must be a success. */
+  public String run(String command) throws IOException {
+    return start(command).succeed(Duration.ofSeconds(60));
+  }
+
+  /** Starts a class of this JVM's class path in a JVM on the host. */
+  public LabJob java(Class<?> main, List<String> options, List<String> arguments) throws IOException {
+    return start(JavaCommand.of(main, options, arguments));
+  }
+
+  /** Loads the modules for virtual machines inside this host. */
+  public void loadKvm() throws IOException {
+    submit("load kvm", "load kvm").await(Duration.ofSeconds(30));
+  }
+
+  private LabJob submit(String line, String command) throws IOException {
+    var id = idPrefix + nextJob++;
+    var job = new LabJob(this, id, command, folder.resolve("out" + number));
+    jobs.put(id, job);
+    send(id + " " + line);
+    if (!process.isAlive()) {
+      lose(new IOException("lab host " + number + " is gone"));
+    }
+    return job;
+  }
+
+  /** Power loss. */
+  public void kill() throws IOException {
+    process.destroyForcibly();
+    process.onExit().join();
+    control.close();
+  }
+
+  /** The whole host stands still while time goes on, as in a long stall of firmware or a hypervisor. */
+  public void freeze() throws IOException {
+    Tool.run(folder, 10, List.of("kill", "-STOP", String.valueOf(process.pid())));
+  }
+
+  public void thaw() throws IOException {
+    Tool.run(folder, 10, List.of("kill", "-CONT", String.valueOf(process.pid())));
+  }
+
+  /** The host stands still and its clock with it. */
+  public void suspend() throws IOException {
+    monitor.stop();
+  }
+
+  public void resume() throws IOException {
+    monitor.resume();
+  }
+
+  /** Plugs the network cable in or out at this host. */
+  public void setLink(boolean up) throws IOException {
+    monitor.setLink("nic0", up);
+    linkUp = up;
+  }
+
+  /** Treats what this host sends, as tc-netem(8) describes: {@code "loss 1% delay 5ms"}, {@code "rate 10mbit"}, {@code "reorder 25% delay 2ms"}. */
+  public void netem(String what) throws IOException {
+    netem = true;
+    run("tc qdisc replace dev eth0 root netem " + what);
+  }
+
+  public void clearNetem() throws IOException {
+    if (netem) {
+      run("tc qdisc del dev eth0 root");
+      netem = false;
+    }
+  }
+
+  /** Moves the host's wall clock. */
+  public void jumpClock(Duration by) throws IOException {
+    run("date -s @$(( $(date +%s) + " + by.toSeconds() + " )) > /dev/null");
+  }
+
+  /** Ends what still runs and takes back the faults that are not deadly. */
+  void calm() throws IOException {
+    thaw();
+    if (!linkUp) {
+      setLink(true);
+    }
+    for (var job : jobs.values()) {
+      if (!job.hasEnded()) {
+        job.signal("KILL");
+        job.await(Duration.ofSeconds(10));
+      }
+    }
+    jobs.values().removeIf(LabJob::hasEnded);
+    clearNetem();
+  }
+
+  public Path console() {
+    return folder.resolve("console" + number + ".log");
+  }
+
+  private String consoleTail() throws IOException {
+    var lines = Files.exists(console()) ? Files.readAllLines(console(), StandardCharsets.ISO_8859_1) : List.<String>of();
+    return String.join("\n", lines.subList(Math.max(0, lines.size() - 15), lines.size()));
+  }
+
+  synchronized void send(String line) throws IOException {
+    var bytes = ByteBuffer.wrap((line + "\n").getBytes(StandardCharsets.UTF_8));
+    while (bytes.hasRemaining()) {
+      control.write(bytes);
+    }
+  }
+
+  private void read() {
+    try (var lines = new BufferedReader(Channels.newReader(control, StandardCharsets.UTF_8))) {
+      @Nullable String line;
+      while ((line = lines.readLine()) != null) {
+        take(line.split(" ", 3));
+      }
+      lose(new IOException("lab host " + number + " is gone"));
+    } catch (IOException e) {
+      lose(new IOException("lab host " + number + " is gone", e));
+    }
+  }
+
+  private void take(String[] words) {
+    if (words.length < 2) {
+      return;
+    }
+    switch (words[1]) {
+      case "ready" -> ready.complete(true);
+      case "failed" -> ready.completeExceptionally(new IOException(words.length > 2 ? words[2] : "unknown reason"));
+      case "exit" -> {
+        var job = jobs.get(words[0]);
+        if (job != null && words.length > 2) {
+          job.exit.complete(Integer.parseInt(words[2]));
+        }
+      }
+      default -> { } // half a line from before we attached
+    }
+  }
+
+  private void lose(IOException why) {
+    ready.completeExceptionally(why);
+    jobs.values().forEach(job -> job.exit.completeExceptionally(why));
+  }
+
+  static void pause(int millis) throws IOException {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted", e);
+    }
+  }
+
+  /** Ends the host's process, also when it is frozen. */
+  @Override
+  public void close() throws IOException {
+    kill();
+  }
+
+  /** Leaves the host running and lets go of its control channel. */
+  void detach() throws IOException {
+    control.close();
+  }
+}

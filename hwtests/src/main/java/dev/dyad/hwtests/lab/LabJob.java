@@ -1,0 +1,114 @@
+package dev.dyad.hwtests.lab;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/** A command that runs, or ran, inside a lab host. Its output appears here while it runs. */
+public final class LabJob {
+  private static final int POLL_MILLIS = 10;
+
+  private final LabHost host;
+  private final String id;
+  private final String command;
+  private final Path out;
+  private final Path err;
+  final CompletableFuture<Integer> exit = new CompletableFuture<>();
+
+  LabJob(LabHost host, String id, String command, Path results) {
+    this.host = host;
+    this.id = id;
+    this.command = command;
+    out = results.resolve(id + ".out");
+    err = results.resolve(id + ".err");
+  }
+
+  /** Waits for the command's end and gives its exit code. */
+  public int await(Duration timeout) throws IOException {
+    try {
+      return exit.get(timeout.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (TimeoutException e) {
+      throw new IOException("no end within " + timeout.toMillis() + " ms: " + this, e);
+    } catch (ExecutionException e) {
+      throw new IOException(e.getCause() == null ? "no result" : e.getCause().getMessage() + ": " + this, e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted: " + this, e);
+    }
+  }
+
+  /** Waits for the end and insists on exit code 0; gives the standard output. */
+  public String succeed(Duration timeout) throws IOException {
+    int code = await(timeout);
+    if (code != 0) {
+      throw new IOException("exit code " + code + ": " + this);
+    }
+    return output();
+  }
+
+  /** Waits until the standard output matches; fails at once when the command ends without it. */
+  public Matcher awaitOutput(String regex, Duration timeout) throws IOException {
+    var pattern = Pattern.compile(regex, Pattern.MULTILINE);
+    long deadline = System.nanoTime() + timeout.toNanos();
+    while (true) {
+      boolean ended = exit.isDone();
+      var matcher = pattern.matcher(output());
+      if (matcher.find()) {
+        return matcher;
+      }
+      if (ended) {
+        throw new IOException("ended without \"" + regex + "\": " + this);
+      }
+      if (System.nanoTime() - deadline > 0) {
+        throw new IOException("no \"" + regex + "\" within " + timeout.toMillis() + " ms: " + this);
+      }
+      try {
+        Thread.sleep(POLL_MILLIS);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        throw new IOException("interrupted: " + this, e);
+      }
+    }
+  }
+
+  public String output() throws IOException {
+    return Files.exists(out) ? Files.readString(out, StandardCharsets.UTF_8) : "";
+  }
+
+  public String errors() throws IOException {
+    return Files.exists(err) ? Files.readString(err, StandardCharsets.UTF_8) : "";
+  }
+
+  public boolean hasEnded() {
+    return exit.isDone();
+  }
+
+  /** Sends a signal, such as {@code KILL}, {@code STOP} or {@code CONT}, to the command and all that it started. */
+  public void signal(String name) throws IOException {
+    if (!exit.isDone()) {
+      host.send(id + " kill " + name);
+    }
+  }
+
+  private static String tail(@Nullable String text) {
+    return text == null ? "" : text.length() > 4000 ? "…" + text.substring(text.length() - 4000) : text;
+  }
+
+  @Override
+  public String toString() {
+    try {
+      return "[" + command + "] on lab host " + host.number() + "\n--- output\n" + tail(output()) + "\n--- errors\n" + tail(errors());
+    } catch (IOException e) {
+      return "[" + command + "] on lab host " + host.number() + " (output cannot be read: " + e.getMessage() + ")";
+    }
+  }
+}

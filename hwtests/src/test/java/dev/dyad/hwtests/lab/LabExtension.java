@@ -1,0 +1,107 @@
+package dev.dyad.hwtests.lab;
+
+import dev.dyad.hwtests.guest.GuestUnavailable;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Optional;
+import org.junit.jupiter.api.Assertions;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.extension.AfterEachCallback;
+import org.junit.jupiter.api.extension.AfterTestExecutionCallback;
+import org.junit.jupiter.api.extension.BeforeEachCallback;
+import org.junit.jupiter.api.extension.ExtensionContext;
+import org.junit.jupiter.api.extension.ExtensionContext.Namespace;
+import org.junit.jupiter.api.extension.ParameterContext;
+import org.junit.jupiter.api.extension.ParameterResolver;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Gives tests a {@link Lab} of two hosts as a parameter. One pair serves all tests of the JVM; between tests faults are taken
+ * back and dead hosts booted again. A machine that cannot have a lab skips with its reason, or fails with
+ * {@code -Ddyad.lab=require}; a host that does not come up is always a failure. Logs of a failed test stay in
+ * {@code target/lab/}.
+ */
+public final class LabExtension implements ParameterResolver, BeforeEachCallback, AfterTestExecutionCallback, AfterEachCallback {
+  private static final Namespace NAMESPACE = Namespace.create(LabExtension.class);
+
+  /** Closed by JUnit when all tests are over. */
+  private static final class Holder implements AutoCloseable {
+    private final @Nullable Lab lab;
+    private final String unavailable;
+    private final @Nullable IOException broken;
+
+    Holder() {
+      Lab booted = null;
+      String reason = "";
+      IOException failure = null;
+      try {
+        booted = Lab.boot(LabConfig.pair());
+      } catch (GuestUnavailable e) {
+        reason = String.valueOf(e.getMessage());
+      } catch (IOException e) {
+        failure = e; // once is enough: no test tries again
+      }
+      lab = booted;
+      unavailable = reason;
+      broken = failure;
+    }
+
+    @Override
+    public void close() throws IOException {
+      if (lab != null) {
+        lab.close();
+      }
+    }
+  }
+
+  @Override
+  public void beforeEach(ExtensionContext context) throws IOException {
+    var holder = holder(context);
+    if (holder.broken != null) {
+      throw holder.broken;
+    }
+    if (holder.lab == null) {
+      if ("require".equals(System.getProperty("dyad.lab"))) {
+        Assertions.fail("the lab is required here: " + holder.unavailable);
+      }
+      Assumptions.abort(holder.unavailable);
+    } else {
+      holder.lab.restore();
+    }
+  }
+
+  @Override
+  public boolean supportsParameter(ParameterContext parameter, ExtensionContext context) {
+    return parameter.getParameter().getType() == Lab.class;
+  }
+
+  @Override
+  public Object resolveParameter(ParameterContext parameter, ExtensionContext context) {
+    return Optional.ofNullable(holder(context).lab).orElseThrow();
+  }
+
+  @Override
+  public void afterTestExecution(ExtensionContext context) throws IOException {
+    var lab = holder(context).lab;
+    if (lab != null && context.getExecutionException().isPresent()) {
+      var name = context.getRequiredTestClass().getSimpleName() + "." + context.getRequiredTestMethod().getName();
+      lab.keepLogs(Path.of("target", "lab", name));
+    }
+  }
+
+  @Override
+  public void afterEach(ExtensionContext context) throws IOException {
+    var lab = holder(context).lab;
+    if (lab != null) {
+      for (var host : lab.hosts()) {
+        if (host.isAlive()) {
+          host.calm();
+        }
+      }
+    }
+  }
+
+  private static Holder holder(ExtensionContext context) {
+    return context.getRoot().getStore(NAMESPACE).computeIfAbsent(Holder.class, key -> new Holder(), Holder.class);
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.hwtests.lab;
+
+import org.jspecify.annotations.NullMarked;
