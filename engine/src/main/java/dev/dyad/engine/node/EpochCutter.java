@@ -1,0 +1,125 @@
+package dev.dyad.engine.node;
+
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.engine.vm.DirtyPages;
+import dev.dyad.engine.vm.GuestMemory;
+import dev.dyad.engine.vm.Hypervisor;
+
+/**
+ * Ends an epoch of the guest: kick, harvest, copy, capture, resume; and keeps what was copied until it is shipped.
+ *
+ * <p>Thread: epoch. Owns the snapshot (copies of the pages written in the epoch) and the state image; there is one of each, so an
+ * epoch must be encoded before the next one ends. Allocates nothing after construction. Knows nothing of links and output.
+ *
+ * <p>The first page of the state block is the node's ({@link #nodePage}), the hypervisor's state follows.
+ */
+final class EpochCutter implements AutoCloseable {
+  /** Offset of the hypervisor's state in the state block. */
+  static final int NODE_BYTES = GuestMemory.PAGE_BYTES;
+
+  /** 2 MiB of runs: more scattered pages than any snapshot holds. */
+  private static final int RUNS_MAX = 1 << 18;
+
+  /** Takes pages that do not fit the snapshot while the guest is still paused. */
+  interface Overflow {
+    /** Ships all of {@code pages} from {@code copies}; both may be reused on return. */
+    void ship(DirtyPages pages, long copies);
+  }
+
+  private final Hypervisor hypervisor;
+  private final int snapshotPages;
+  private final Mapping snapshot;
+  private final Mapping state;
+  private final DirtyPages dirty = new DirtyPages(RUNS_MAX);
+  private final DirtyPages slice = new DirtyPages(RUNS_MAX);
+  private final DirtyPages statePages = new DirtyPages(64);
+  private final PageSlices slices = new PageSlices();
+
+  private int stateBytes;
+  private long pauseNanos;
+  private long pages;
+
+  EpochCutter(Hypervisor hypervisor, int snapshotPages) {
+    this.hypervisor = hypervisor;
+    this.snapshotPages = snapshotPages;
+    snapshot = Mapping.anonymous((long) snapshotPages << GuestMemory.PAGE_SHIFT);
+    state = Mapping.anonymous(hypervisor.memory().state().bytes());
+  }
+
+  /**
+   * Ends the running epoch.
+   *
+   * @param meanwhile see {@link Hypervisor#pause}
+   * @param sealed called once while the guest is paused: what the guest sends from then on belongs to the next epoch
+   */
+  void cut(Runnable meanwhile, Runnable sealed, Overflow overflow) {
+    long start = System.nanoTime();
+    hypervisor.pause(meanwhile);
+    sealed.run();
+    pages = 0;
+    boolean complete;
+    do {
+      dirty.clear();
+      complete = hypervisor.harvest(dirty);
+      pages += dirty.pageCount();
+      if (complete && dirty.pageCount() <= snapshotPages) {
+        hypervisor.copyPages(dirty, snapshot.hostVirt());
+      } else {
+        slices.begin(dirty);
+        while (slices.next(slice, snapshotPages)) {
+          hypervisor.copyPages(slice, snapshot.hostVirt());
+          overflow.ship(slice, snapshot.hostVirt());
+        }
+        dirty.clear();
+      }
+    } while (!complete);
+    int room = (int) state.bytes() - NODE_BYTES;
+    stateBytes = NODE_BYTES + hypervisor.captureState(state.hostVirt() + NODE_BYTES, room);
+    hypervisor.resume();
+    pauseNanos = System.nanoTime() - start;
+    statePages.clear();
+    statePages.add(hypervisor.memory().state().firstPage(), (stateBytes + GuestMemory.PAGE_BYTES - 1) >>> GuestMemory.PAGE_SHIFT);
+  }
+
+  /** Pages of RAM copied at the last cut, in the order of {@link #snapshotVirt}. */
+  DirtyPages ramPages() {
+    return dirty;
+  }
+
+  long snapshotVirt() {
+    return snapshot.hostVirt();
+  }
+
+  /** Pages of the state block in use, in the order of {@link #stateVirt}. */
+  DirtyPages statePages() {
+    return statePages;
+  }
+
+  long stateVirt() {
+    return state.hostVirt();
+  }
+
+  /** Address of the page in which the node keeps what the standby needs besides the hypervisor's state. */
+  long nodePage() {
+    return state.hostVirt();
+  }
+
+  int stateBytes() {
+    return stateBytes;
+  }
+
+  long pauseNanos() {
+    return pauseNanos;
+  }
+
+  /** Pages of RAM written in the last epoch. */
+  long pages() {
+    return pages;
+  }
+
+  @Override
+  public void close() {
+    snapshot.close();
+    state.close();
+  }
+}

@@ -1,0 +1,610 @@
+package dev.dyad.engine.node;
+
+import static dev.dyad.bindings.abi.linux.linux_h.POLLIN;
+import static dev.dyad.bindings.abi.linux.linux_h.POLLOUT;
+
+import dev.dyad.bindings.linux.EventFd;
+import dev.dyad.bindings.linux.Poll;
+import dev.dyad.engine.epoch.FenceReason;
+import dev.dyad.engine.epoch.Goodbye;
+import dev.dyad.engine.epoch.LinkEnd;
+import dev.dyad.engine.epoch.PrimaryActions;
+import dev.dyad.engine.epoch.PrimaryProtocol;
+import dev.dyad.engine.epoch.PrimaryState;
+import dev.dyad.engine.epoch.Unprotected;
+import dev.dyad.engine.link.ReplicationLink;
+import dev.dyad.engine.memory.EpochWriter;
+import dev.dyad.engine.memory.LastSent;
+import dev.dyad.engine.net.GuestOutput;
+import dev.dyad.engine.net.HeldOutput;
+import dev.dyad.engine.net.LearnedAddresses;
+import dev.dyad.engine.observe.EpochMetrics;
+import dev.dyad.engine.vm.DirtyPages;
+import dev.dyad.engine.vm.Hypervisor;
+import dev.dyad.engine.wire.Reason;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The primary's one loop: takes the guest's packets, moves the link, drives the protocol and carries out what it decides.
+ *
+ * <p>Thread: epoch. One thread does all of it, since a reply's way (packet, pause, ship, acknowledgement, release) then has no
+ * hand-over between threads; docs/decisions/one-loop.md has the figures. Owns protocol, hypervisor, link and held output while it runs.
+ * Others only {@link #post}. In steady state it allocates nothing.
+ */
+final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCutter.Overflow, Runnable {
+  /** What the loop needs done by threads that may block; both answer with {@link #post}. */
+  interface Control {
+    /** Ask the arbiter, then post onGranted, onDenied or onArbiterUnreachable. */
+    void requestGeneration(long generation);
+
+    /** There is no standby any more (or none yet): look for one, then post {@link #offer}. */
+    void findStandby();
+  }
+
+  private static final int PAGES_PAYLOAD_BYTES = 256 << 10;
+  private static final int COMMITS_MAX = 64;
+
+  private enum Shipping {
+    IDLE,
+    RAM,
+    STATE,
+    SEAL
+  }
+
+  private final PrimaryConfig config;
+  private final Hypervisor hypervisor;
+  private final GuestOutput output;
+  private final LearnedAddresses learned;
+  private final Control control;
+  private final EpochMetrics metrics;
+  private final PrimaryProtocol protocol;
+  private final EpochCutter cutter;
+  private final LastSent lastSent;
+  private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
+  private final EventFd doorbell = new EventFd();
+  private final Poll waits;
+  private final Runnable meanwhile = this::serveOutput;
+  private final Runnable sealed = this::sealOutput;
+
+  // the link in use, or the one whose standby is still building its machine
+  private long linkNumber;
+  private @Nullable ReplicationLink link;
+  private @Nullable EpochWriter writer;
+  private @Nullable BaselineSender baseline;
+  private boolean linkReady;
+  private boolean linkBroken;
+  private String linkProblem = "";
+
+  // asked for by the protocol, to be done as soon as its event has returned
+  private long sealWanted;
+  private boolean holdFromSeal;
+  private @Nullable LinkEnd endWanted;
+
+  private Shipping shipping = Shipping.IDLE;
+  private long shippingEpoch;
+  private long bytesBefore;
+  private boolean heartbeatDue;
+  private final long[] sealedNanos = new long[COMMITS_MAX];
+
+  private boolean finished;
+  private boolean stopAsked;
+
+  // Published for the control thread's report.
+  private volatile PrimaryState state = PrimaryState.NEW;
+  private volatile long generation;
+  private volatile long openEpoch;
+  private volatile String why = "";
+  private volatile @Nullable Throwable failure;
+
+  PrimaryLoop(PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, LearnedAddresses learned, EpochMetrics metrics, Control control) {
+    this.config = config;
+    this.hypervisor = hypervisor;
+    this.output = output;
+    this.learned = learned;
+    this.metrics = metrics;
+    this.control = control;
+    protocol = new PrimaryProtocol(config.epochs(), this);
+    cutter = new EpochCutter(hypervisor, config.snapshotPages());
+    lastSent = new LastSent(config.deltaCacheBytes());
+    waits = new Poll(2 + 2 * output.nics().size());
+  }
+
+  /** Has {@code task} run on the loop's thread soon. Any thread. */
+  void post(Runnable task) {
+    posted.add(task);
+    doorbell.signal();
+  }
+
+  /** Events from outside, to be posted: {@code post(() -> loop.event(p -> p.onGranted(…)))}. */
+  void event(java.util.function.ObjLongConsumer<PrimaryProtocol> event) {
+    event.accept(protocol, System.nanoTime());
+    carryOut();
+  }
+
+  /** A freshly connected standby; it is attached as soon as it says that its machine is ready. To be posted. */
+  void offer(ReplicationLink offered, int machineKind, byte[] machineDescription) {
+    if (link != null || finished) {
+      offered.close();
+      return;
+    }
+    EpochWriter fresh = new EpochWriter(offered, lastSent, protocol.generation(), PAGES_PAYLOAD_BYTES, this);
+    link = offered;
+    writer = fresh;
+    linkReady = false;
+    linkBroken = false;
+    fresh.begin(protocol.openEpoch(), true);
+    if (!fresh.sendMachine(machineKind, machineDescription) || !fresh.sendMemory(hypervisor.memory())) {
+      dropLink("the machine's description does not fit the link's ring");
+    }
+  }
+
+  /** Ends protection; the guest stays. To be posted. */
+  void detach() {
+    stopAsked = true;
+    event(PrimaryProtocol::onDetach);
+  }
+
+  @Override
+  public void run() {
+    try {
+      while (!finished) {
+        int work = runPosted() + serveOutput() + serveLink() + stepBaseline() + stepShipping();
+        long now = System.nanoTime();
+        protocol.onTick(now);
+        carryOut();
+        if (output.outputWaits()) {
+          protocol.onOutputWaiting(now);
+          carryOut();
+        }
+        if (output.isPressed()) {
+          protocol.onEpochFull(now);
+          carryOut();
+        }
+        publish();
+        if (work == 0 && !finished) {
+          await();
+        }
+      }
+    } catch (RuntimeException | Error e) {
+      failure = e;
+      throw e;
+    } finally {
+      // Whatever ended the loop: what was not committed must not leave.
+      if (state != PrimaryState.STOPPED) {
+        output.gate().fence();
+      }
+      closeLink();
+      publish();
+    }
+  }
+
+  void closeAll() {
+    cutter.close();
+    lastSent.close();
+    waits.close();
+    doorbell.close();
+  }
+
+  // ---- stages
+
+  private int runPosted() {
+    int done = 0;
+    for (Runnable task = posted.poll(); task != null; task = posted.poll()) {
+      task.run();
+      done++;
+    }
+    return done;
+  }
+
+  private int serveOutput() {
+    int work = 0;
+    for (int i = 0; i < output.nicCount(); i++) {
+      HeldOutput nic = output.nic(i);
+      while (nic.receive() == HeldOutput.Received.FRAMES) {
+        work++;
+      }
+      if (nic.isPassing() || nic.isBlocked() || nic.isRefused()) {
+        nic.drain();
+      }
+    }
+    return work;
+  }
+
+  private int serveLink() {
+    EpochWriter present = writer;
+    ReplicationLink presentLink = link;
+    if (present == null || presentLink == null) {
+      return 0;
+    }
+    int work = present.poll();
+    if (!linkBroken && !presentLink.isUp()) {
+      linkBroken = true;
+      linkProblem = presentLink.failure();
+    }
+    if (linkBroken) {
+      dropLink(linkProblem);
+      return 1;
+    }
+    if (heartbeatDue && writer == present) {
+      heartbeatDue = !present.heartbeat(System.nanoTime());
+    }
+    return work;
+  }
+
+  private int stepBaseline() {
+    BaselineSender present = baseline;
+    if (present == null) {
+      return 0;
+    }
+    int work = present.step();
+    metrics.baselinePagesLeft(present.pagesLeft());
+    if (present.isLevel()) {
+      baseline = null;
+      present.close();
+      protocol.onBaselineLevel(linkNumber, System.nanoTime());
+      carryOut();
+    }
+    return work;
+  }
+
+  /** Encodes what was cut, as far as the link has room. */
+  private int stepShipping() {
+    EpochWriter present = writer;
+    if (present == null) {
+      shipping = Shipping.IDLE;
+    }
+    if (shipping == Shipping.IDLE || present == null) {
+      return 0;
+    }
+    if (shipping == Shipping.RAM && present.shipPages()) {
+      present.startPages(cutter.statePages(), cutter.stateVirt());
+      shipping = Shipping.STATE;
+    }
+    if (shipping == Shipping.STATE && present.shipPages()) {
+      shipping = Shipping.SEAL;
+    }
+    if (shipping == Shipping.SEAL && present.seal(cutter.stateBytes(), System.nanoTime())) {
+      present.begin(shippingEpoch + 1, false);
+      metrics.shipped(cutter.pages(), present.writtenBytes() - bytesBefore);
+      bytesBefore = present.writtenBytes();
+      shipping = Shipping.IDLE;
+    }
+    return shipping == Shipping.IDLE ? 1 : 0;
+  }
+
+  /** Waits until the ring has taken what was cut before, so that its copies can be overwritten. */
+  private void finishShipping() {
+    long giveUpAt = System.nanoTime() + config.epochs().detectorNanos();
+    while (shipping != Shipping.IDLE && !linkBroken) {
+      if (stepShipping() == 0) {
+        waitForRoom(giveUpAt);
+      }
+    }
+    shipping = Shipping.IDLE;
+  }
+
+  private void waitForRoom(long giveUpAt) {
+    ReplicationLink present = link;
+    serveOutput();
+    if (present == null || !present.isUp() || System.nanoTime() - giveUpAt > 0) {
+      linkBroken = true;
+      linkProblem = present == null ? "no link" : present.isUp() ? "the standby takes no more pages" : present.failure();
+      return;
+    }
+    if (present.poll() == 0 && present.prepareToWait()) {
+      Poll.once(present.pollFd(), POLLIN() | (present.wantsWrite() ? POLLOUT() : 0), 1);
+    }
+  }
+
+  @Override
+  public void ship(DirtyPages pages, long copies) {
+    EpochWriter present = writer;
+    if (present == null || linkBroken) {
+      return;
+    }
+    present.startPages(pages, copies);
+    long giveUpAt = System.nanoTime() + config.epochs().detectorNanos();
+    while (!linkBroken && !present.shipPages()) {
+      waitForRoom(giveUpAt);
+    }
+  }
+
+  private void sealOutput() {
+    output.seal(sealWanted);
+    if (holdFromSeal) {
+      output.gate().protectedAgain();
+      output.hold(sealWanted);
+      holdFromSeal = false;
+    }
+  }
+
+  /** Does what the protocol asked for in its last event and could not be done inside it. */
+  private void carryOut() {
+    while (sealWanted != 0 || endWanted != null) {
+      if (endWanted != null) {
+        endWanted = null;
+        closeLink();
+      }
+      if (sealWanted != 0) {
+        long epoch = sealWanted;
+        finishShipping();
+        cutter.cut(meanwhile, sealed, this);
+        learned.encode(cutter.nodePage());
+        long now = System.nanoTime();
+        sealWanted = 0;
+        sealedNanos[(int) (epoch % COMMITS_MAX)] = now;
+        metrics.sealed(cutter.pauseNanos(), cutter.pages());
+        protocol.onSealed(epoch, now);
+      }
+    }
+  }
+
+  private void publish() {
+    if (state != protocol.state()) {
+      state = protocol.state();
+    }
+    if (generation != protocol.generation()) {
+      generation = protocol.generation();
+    }
+    if (openEpoch != protocol.openEpoch()) {
+      openEpoch = protocol.openEpoch();
+      metrics.packets(output.heldFrames(), output.receivedFrames() - output.heldFrames());
+    }
+  }
+
+  private void await() {
+    ReplicationLink present = link;
+    long timeout = protocol.nanosUntilTick(System.nanoTime());
+    if (config.busyPoll()) {
+      Thread.onSpinWait();
+      return;
+    }
+    if (present != null && !present.prepareToWait()) {
+      return;
+    }
+    if (shipping != Shipping.IDLE || baseline != null) {
+      timeout = Math.min(timeout, 1_000_000L);
+    }
+    waits.set(0, doorbell.fd(), POLLIN());
+    waits.set(1, present == null ? -1 : present.pollFd(), POLLIN() | (present != null && present.wantsWrite() ? POLLOUT() : 0));
+    for (int i = 0; i < output.nicCount(); i++) {
+      HeldOutput nic = output.nic(i);
+      waits.set(2 + 2 * i, nic.guest().receiveFd(), POLLIN());
+      waits.set(3 + 2 * i, nic.isBlocked() ? nic.outside().sendFd() : -1, POLLOUT());
+      if (nic.isRefused() || nic.isFull()) {
+        timeout = Math.min(timeout, 1_000_000L);
+      }
+    }
+    waits.awaitNanos(timeout);
+    if (waits.ready(0) != 0) {
+      doorbell.drain();
+    }
+  }
+
+  // ---- the link
+
+  private void dropLink(String problem) {
+    linkProblem = problem;
+    boolean attached = linkReady;
+    long number = linkNumber;
+    closeLink();
+    why = problem;
+    if (attached && protocol.link() == number) {
+      protocol.onLinkLost(number, LinkEnd.CLOSED, System.nanoTime());
+      carryOut();
+    }
+  }
+
+  private void closeLink() {
+    BaselineSender sender = baseline;
+    if (sender != null) {
+      sender.close();
+      baseline = null;
+    }
+    EpochWriter present = writer;
+    if (present != null) {
+      present.close();
+      writer = null;
+    }
+    ReplicationLink presentLink = link;
+    if (presentLink != null) {
+      presentLink.close();
+      link = null;
+      lastSent.clear();
+      if (!finished && !stopAsked) {
+        control.findStandby();
+      }
+    }
+    shipping = Shipping.IDLE;
+    heartbeatDue = false;
+    linkReady = false;
+    linkBroken = false;
+  }
+
+  // ---- what comes back (EpochWriter.Listener)
+
+  @Override
+  public void ready() {
+    if (!linkReady) {
+      linkReady = true;
+      linkNumber++;
+      bytesBefore = 0;
+      protocol.onStandbyConnected(linkNumber, System.nanoTime());
+      carryOut();
+    }
+  }
+
+  @Override
+  public void acknowledged(long epoch, long sentNanos) {
+    heardReport(epoch, sentNanos);
+  }
+
+  @Override
+  public void echoed(long sentNanos) {
+    heardReport(PrimaryProtocol.NO_EPOCH, sentNanos);
+  }
+
+  private void heardReport(long epoch, long echoNanos) {
+    long now = System.nanoTime();
+    if (echoNanos != PrimaryProtocol.NO_STAMP && echoNanos - now <= 0) {
+      output.gate().leaseUntil(echoNanos + config.epochs().leaseNanos());
+    }
+    long ackedBefore = protocol.ackedEpoch();
+    protocol.onAck(linkNumber, protocol.generation(), epoch, echoNanos, now);
+    for (long committed = ackedBefore + 1; committed <= protocol.ackedEpoch() && protocol.link() != PrimaryProtocol.NO_LINK; committed++) {
+      metrics.committed(committed, sealedNanos[(int) (committed % COMMITS_MAX)], now);
+    }
+    carryOut();
+  }
+
+  @Override
+  public void bye(int reasonCode) {
+    why = Reason.message(reasonCode, 0, 0);
+    if (linkReady) {
+      protocol.onGoodbye(linkNumber, System.nanoTime());
+      carryOut();
+    } else {
+      linkBroken = true;
+      linkProblem = why;
+    }
+  }
+
+  @Override
+  public void refused(int reasonCode, long found, long needed) {
+    linkBroken = true;
+    linkProblem = Reason.message(reasonCode, found, needed);
+  }
+
+  @Override
+  public void malformed(Reason reason) {
+    linkBroken = true;
+    linkProblem = "the standby sent what does not parse: " + reason;
+  }
+
+  // ---- what the protocol decides (PrimaryActions)
+
+  @Override
+  public void requestGeneration(long wanted) {
+    control.requestGeneration(wanted);
+  }
+
+  @Override
+  public void passOutput() {
+    output.gate().goAlone(protocol.generation());
+    output.pass();
+  }
+
+  @Override
+  public void holdOutputFrom(long epoch) {
+    holdFromSeal = true;
+  }
+
+  @Override
+  public void startBaseline(long ofLink, long baselineEpoch) {
+    EpochWriter present = writer;
+    if (present != null) {
+      present.begin(baselineEpoch, true);
+      baseline = new BaselineSender(hypervisor, present);
+    }
+  }
+
+  @Override
+  public void seal(long epoch, boolean resume) {
+    sealWanted = epoch;
+  }
+
+  @Override
+  public void ship(long ofLink, long epoch, long sendNanos) {
+    EpochWriter present = writer;
+    if (present != null) {
+      present.startPages(cutter.ramPages(), cutter.snapshotVirt());
+      shipping = Shipping.RAM;
+      shippingEpoch = epoch;
+    }
+  }
+
+  @Override
+  public void release(long epoch) {
+    output.release(epoch);
+  }
+
+  @Override
+  public void heartbeat(long ofLink, long sendNanos) {
+    EpochWriter present = writer;
+    heartbeatDue = present != null && !present.heartbeat(sendNanos);
+  }
+
+  @Override
+  public void sayGoodbye(long ofLink, Goodbye goodbye, long epoch) {
+    EpochWriter present = writer;
+    if (present != null && !present.bye(Reason.DETACHED, 0, 0)) {
+      linkBroken = true;
+      linkProblem = "no room for the goodbye";
+    }
+  }
+
+  @Override
+  public void endLink(long ofLink, LinkEnd reason) {
+    if (ofLink == linkNumber) {
+      why = reason.text();
+      endWanted = reason;
+    }
+  }
+
+  @Override
+  public void pauseGuest() {
+    hypervisor.halt();
+  }
+
+  @Override
+  public void resumeGuest() {
+    hypervisor.unhalt();
+  }
+
+  @Override
+  public void fence(FenceReason reason) {
+    output.discard();
+    hypervisor.halt();
+    why = "fenced: " + reason;
+    finished = true;
+  }
+
+  @Override
+  public void detached() {
+    finished = true;
+  }
+
+  @Override
+  public void protectedFrom(long epoch) {
+    why = "";
+  }
+
+  @Override
+  public void unprotected(Unprotected reason) {
+    why = why.isEmpty() ? reason.toString() : reason + ": " + why;
+  }
+
+  // ---- for reports, any thread
+
+  PrimaryState state() {
+    return state;
+  }
+
+  long generation() {
+    return generation;
+  }
+
+  long openEpoch() {
+    return openEpoch;
+  }
+
+  String why() {
+    return why;
+  }
+
+  @Nullable Throwable failure() {
+    return failure;
+  }
+}

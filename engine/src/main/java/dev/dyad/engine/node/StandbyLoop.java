@@ -1,0 +1,465 @@
+package dev.dyad.engine.node;
+
+import static dev.dyad.bindings.abi.linux.linux_h.POLLIN;
+import static dev.dyad.bindings.abi.linux.linux_h.POLLOUT;
+
+import dev.dyad.bindings.linux.EventFd;
+import dev.dyad.bindings.linux.Poll;
+import dev.dyad.engine.epoch.DropReason;
+import dev.dyad.engine.epoch.EpochConfig;
+import dev.dyad.engine.epoch.Goodbye;
+import dev.dyad.engine.epoch.LinkEnd;
+import dev.dyad.engine.epoch.StandbyActions;
+import dev.dyad.engine.epoch.StandbyProtocol;
+import dev.dyad.engine.epoch.StandbyState;
+import dev.dyad.engine.link.ReplicaLink;
+import dev.dyad.engine.memory.EpochReader;
+import dev.dyad.engine.memory.Replica;
+import dev.dyad.engine.observe.EpochMetrics;
+import dev.dyad.engine.vm.GuestMemory;
+import dev.dyad.engine.vm.StandbyMachine;
+import dev.dyad.engine.wire.Reason;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.ObjLongConsumer;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The standby's one loop: receives epochs, drives the protocol, applies what is whole, promotes.
+ *
+ * <p>Thread: epoch. Owns protocol, link, reader and replica while it runs. Others only {@link #post}. In steady state it allocates
+ * nothing.
+ */
+final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnable {
+  /** What the loop needs done by threads that may block. */
+  interface Control {
+    /** Ask the arbiter, then post onGranted, onDenied or onArbiterUnreachable. */
+    void requestGeneration(long generation);
+
+    /** Build a machine like the primary's, then post {@link #attachMachine} or {@link #refuseMachine}. */
+    void buildMachine(int kind, byte[] description, GuestMemory memory);
+
+    /** The machine is not needed any more. */
+    void discardMachine(StandbyMachine machine);
+
+    /** The guest runs here from {@code epoch} on. Called once; the loop has ended. */
+    void promoted(StandbyMachine machine, long nodePage, long generation, long epoch);
+  }
+
+  /** Frames of epochs beyond the ring: an epoch of up to 1 GiB of pages is held whole before it is applied. */
+  private static final long EPOCH_BYTES_MAX = 1L << 30;
+
+  private static final long EPOCH_BYTES_KEPT = 64L << 20;
+  private static final long APPLY_BUDGET_BYTES = 2L << 20;
+
+  private final Control control;
+  private final EpochMetrics metrics;
+  private final StandbyProtocol protocol;
+  private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
+  private final EventFd doorbell = new EventFd();
+  private final Poll waits = new Poll(2);
+  private final boolean busyPoll;
+
+  private long linkNumber;
+  private @Nullable ReplicaLink link;
+  private @Nullable EpochReader reader;
+  private @Nullable StandbyMachine machine;
+  private @Nullable GuestMemory memory;
+  private long linkGeneration;
+  private long baselineEpoch;
+  private long stateVirt;
+  private boolean attached;
+  private boolean linkEnded;
+  private long activity;
+
+  private int machineKind;
+  private byte @Nullable [] machineDescription;
+
+  private long applyWanted;
+  private boolean dropWanted;
+  private @Nullable LinkEnd lostWanted;
+  private boolean finished;
+
+  private volatile StandbyState state = StandbyState.WAITING;
+  private volatile long wholeEpoch;
+  private volatile long generation;
+  private volatile String why = "no primary has come yet";
+  private volatile @Nullable Throwable failure;
+
+  StandbyLoop(EpochConfig epochs, boolean busyPoll, EpochMetrics metrics, Control control) {
+    this.control = control;
+    this.metrics = metrics;
+    this.busyPoll = busyPoll;
+    protocol = new StandbyProtocol(epochs, this);
+  }
+
+  /** Has {@code task} run on the loop's thread soon. Any thread. */
+  void post(Runnable task) {
+    posted.add(task);
+    doorbell.signal();
+  }
+
+  /** Events from outside, to be posted. */
+  void event(ObjLongConsumer<StandbyProtocol> event) {
+    event.accept(protocol, System.nanoTime());
+    carryOut();
+  }
+
+  /** A freshly connected primary of {@code ofGeneration}, whose baseline will be sealed as {@code baseline}. To be posted. */
+  void offer(ReplicaLink offered, long ofGeneration, long baseline) {
+    if (link != null || finished) {
+      // The protocol hears of it: a newer generation makes what is held here obsolete.
+      protocol.onConnected(++linkNumber, ofGeneration, baseline, System.nanoTime());
+      offered.close();
+      carryOut();
+      return;
+    }
+    link = offered;
+    reader = new EpochReader(offered, ofGeneration, EPOCH_BYTES_MAX, EPOCH_BYTES_KEPT, this);
+    linkGeneration = ofGeneration;
+    baselineEpoch = baseline;
+    attached = false;
+    linkEnded = false;
+    why = "a primary is connected, the machine is being built";
+  }
+
+  /** The machine that {@link Control#buildMachine} was asked for. To be posted. */
+  void attachMachine(StandbyMachine built, long stateBlock) {
+    EpochReader present = reader;
+    GuestMemory layout = memory;
+    if (present == null || layout == null || linkEnded || machine != null) {
+      control.discardMachine(built);
+      return;
+    }
+    long[] blocks = new long[layout.blocks().size() + 1];
+    for (int i = 0; i < blocks.length - 1; i++) {
+      blocks[i] = built.hostVirt(i);
+    }
+    blocks[blocks.length - 1] = stateBlock;
+    stateVirt = stateBlock;
+    machine = built;
+    present.attach(new Replica(layout, blocks));
+    attached = true;
+    why = "receiving the baseline";
+    protocol.onConnected(++linkNumber, linkGeneration, baselineEpoch, System.nanoTime());
+    present.ready();
+    carryOut();
+  }
+
+  /** No machine like the primary's can be built here. To be posted. */
+  void refuseMachine(String line) {
+    why = line;
+    EpochReader present = reader;
+    if (present != null) {
+      present.leave(Reason.MACHINE, 0, 0);
+      present.poll();
+    }
+    closeLink();
+  }
+
+  void stop() {
+    event(StandbyProtocol::onStop);
+  }
+
+  @Override
+  public void run() {
+    try {
+      while (!finished) {
+        int work = runPosted() + serveLink() + stepApply();
+        protocol.onTick(System.nanoTime());
+        carryOut();
+        publish();
+        if (work == 0 && !finished) {
+          await();
+        }
+      }
+    } catch (RuntimeException | Error e) {
+      failure = e;
+      throw e;
+    } finally {
+      closeLink();
+      publish();
+    }
+  }
+
+  void closeAll() {
+    waits.close();
+    doorbell.close();
+  }
+
+  // ---- stages
+
+  private int runPosted() {
+    int done = 0;
+    for (Runnable task = posted.poll(); task != null; task = posted.poll()) {
+      task.run();
+      done++;
+    }
+    return done;
+  }
+
+  private int serveLink() {
+    EpochReader present = reader;
+    ReplicaLink presentLink = link;
+    if (present == null || presentLink == null || linkEnded) {
+      return 0;
+    }
+    int work = present.poll();
+    if (activity != presentLink.activity()) {
+      activity = presentLink.activity();
+      if (attached) {
+        // Read after the bytes were: the lease rests on it.
+        protocol.onHeard(linkNumber, System.nanoTime());
+      }
+    }
+    if (!presentLink.isUp() && !linkEnded) {
+      lose(LinkEnd.CLOSED, presentLink.failure());
+    }
+    carryOut();
+    return work;
+  }
+
+  private int stepApply() {
+    EpochReader present = reader;
+    if (applyWanted == 0 || present == null || !present.apply(applyWanted, APPLY_BUDGET_BYTES)) {
+      return applyWanted == 0 ? 0 : 1;
+    }
+    long epoch = applyWanted;
+    applyWanted = 0;
+    protocol.onApplied(epoch, System.nanoTime());
+    carryOut();
+    return 1;
+  }
+
+  private void carryOut() {
+    while (lostWanted != null || (dropWanted && applyWanted == 0)) {
+      LinkEnd lost = lostWanted;
+      if (lost != null) {
+        lostWanted = null;
+        if (attached) {
+          protocol.onLinkLost(linkNumber, lost, System.nanoTime());
+        } else {
+          closeLink();
+        }
+      } else {
+        dropWanted = false;
+        dropMachine();
+        protocol.onReplicaDropped(System.nanoTime());
+        closeLink();
+      }
+    }
+    if (linkEnded && protocol.state() == StandbyState.WAITING) {
+      // The protocol would not have this primary.
+      dropMachine();
+      closeLink();
+    }
+  }
+
+  private void publish() {
+    state = protocol.state();
+    if (wholeEpoch != protocol.wholeEpoch()) {
+      wholeEpoch = protocol.wholeEpoch();
+    }
+    if (generation != protocol.generation()) {
+      generation = protocol.generation();
+    }
+  }
+
+  private void await() {
+    if (busyPoll) {
+      Thread.onSpinWait();
+      return;
+    }
+    ReplicaLink present = linkEnded ? null : link;
+    if (present != null && !present.prepareToWait()) {
+      return;
+    }
+    waits.set(0, doorbell.fd(), POLLIN());
+    waits.set(1, present == null ? -1 : present.pollFd(), POLLIN() | (present != null && present.wantsWrite() ? POLLOUT() : 0));
+    waits.awaitNanos(protocol.nanosUntilTick(System.nanoTime()));
+    if (waits.ready(0) != 0) {
+      doorbell.drain();
+    }
+  }
+
+  // ---- the link
+
+  private void lose(LinkEnd reason, String problem) {
+    why = problem;
+    lostWanted = reason;
+    linkEnded = true;
+  }
+
+  /** Frees link and reader. Whole epochs that wait in the ring are gone with it, so only when none is needed. */
+  private void closeLink() {
+    EpochReader present = reader;
+    if (present != null) {
+      present.close();
+      reader = null;
+    }
+    ReplicaLink presentLink = link;
+    if (presentLink != null) {
+      presentLink.close();
+      link = null;
+    }
+    memory = null;
+    attached = false;
+    linkEnded = false;
+    applyWanted = 0;
+  }
+
+  private void dropMachine() {
+    StandbyMachine present = machine;
+    if (present != null) {
+      machine = null;
+      control.discardMachine(present);
+    }
+  }
+
+  // ---- what arrives (EpochReader.Listener)
+
+  @Override
+  public void machine(int kind, byte[] description) {
+    machineKind = kind;
+    machineDescription = description;
+  }
+
+  @Override
+  public void memory(GuestMemory announced) {
+    byte[] description = machineDescription;
+    if (description == null) {
+      lose(LinkEnd.UNEXPECTED, "the primary sent no description of its machine");
+      return;
+    }
+    memory = announced;
+    control.buildMachine(machineKind, description, announced);
+  }
+
+  @Override
+  public void whole(long epoch, boolean baseline, long sentNanos, int stateBytes) {
+    protocol.onEpochWhole(linkNumber, linkGeneration, epoch, sentNanos, System.nanoTime());
+  }
+
+  @Override
+  public void heartbeat(long sentNanos) {
+    if (attached) {
+      protocol.onStamp(linkNumber, linkGeneration, sentNanos, System.nanoTime());
+    }
+  }
+
+  @Override
+  public void bye(int reasonCode, long found, long needed) {
+    why = Reason.message(reasonCode, found, needed);
+    if (attached) {
+      protocol.onGoodbye(linkNumber, Goodbye.DETACH, protocol.wholeEpoch(), System.nanoTime());
+    } else {
+      lostWanted = LinkEnd.GOODBYE;
+    }
+  }
+
+  @Override
+  public void refused(Reason reason, long found, long needed) {
+    lose(LinkEnd.CORRUPT, Reason.message(reason.code(), found, needed));
+  }
+
+  // ---- what the protocol decides (StandbyActions)
+
+  @Override
+  public void acceptBaseline(long ofLink, long ofGeneration, long baseline) {
+    why = "receiving the baseline";
+  }
+
+  @Override
+  public void report(long ofLink, long ofGeneration, long whole, long echoedSendNanos) {
+    EpochReader present = reader;
+    if (present != null && !linkEnded) {
+      present.acknowledge(whole, echoedSendNanos);
+    }
+  }
+
+  @Override
+  public void apply(long epoch) {
+    applyWanted = epoch;
+  }
+
+  @Override
+  public void discardAfter(long whole) {
+    // A part of an epoch never leaves the ring: it is freed with the link.
+  }
+
+  @Override
+  public void requestGeneration(long wanted) {
+    control.requestGeneration(wanted);
+  }
+
+  @Override
+  public void promote(long ofGeneration, long epoch) {
+    StandbyMachine present = machine;
+    EpochReader presentReader = reader;
+    if (present == null || presentReader == null) {
+      throw new IllegalStateException("promotion without a replica");
+    }
+    int bytes = presentReader.appliedStateBytes();
+    present.promote(stateVirt + EpochCutter.NODE_BYTES, bytes - EpochCutter.NODE_BYTES);
+    machine = null;
+    finished = true;
+    why = "";
+    control.promoted(present, stateVirt, ofGeneration, epoch);
+  }
+
+  @Override
+  public void dropReplica(DropReason reason) {
+    why = "state given up: " + reason;
+    dropWanted = true;
+  }
+
+  @Override
+  public void sayGoodbye(long ofLink) {
+    EpochReader present = reader;
+    if (present != null && !linkEnded) {
+      present.leave(Reason.SHUTDOWN, 0, 0);
+      present.poll();
+    }
+  }
+
+  @Override
+  public void endLink(long ofLink, LinkEnd reason) {
+    if (ofLink == linkNumber && attached) {
+      why = reason.text();
+      linkEnded = true;
+    }
+  }
+
+  @Override
+  public void ready(long epoch) {
+    why = "";
+    metrics.committed(epoch, System.nanoTime(), System.nanoTime());
+  }
+
+  @Override
+  public void stopped() {
+    finished = true;
+  }
+
+  // ---- for reports, any thread
+
+  StandbyState state() {
+    return state;
+  }
+
+  long wholeEpoch() {
+    return wholeEpoch;
+  }
+
+  long generation() {
+    return generation;
+  }
+
+  String why() {
+    return why;
+  }
+
+  @Nullable Throwable failure() {
+    return failure;
+  }
+}
