@@ -36,11 +36,11 @@ public interface LinkEnd extends AutoCloseable {
    */
   boolean prepareToWait();
 
-  /** Descriptor that polls readable (and writable, see {@link #wantsWrite}) when {@link #poll} has something to do; −1 when down. */
+  /** Descriptor on which {@link #pollEvents} come up when {@link #poll} has something to do; −1 when closed. */
   int pollFd();
 
-  /** Whether {@link #poll} waits for room to write. */
-  boolean wantsWrite();
+  /** What to wait for: POLLIN, POLLOUT, both or neither (a full ring of the receiver's). poll(2) */
+  int pollEvents();
 
   /** Ends the link at once, from any state, and frees all that it holds. What was not sent is lost. */
   @Override

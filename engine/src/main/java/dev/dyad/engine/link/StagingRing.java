@@ -1,5 +1,6 @@
 package dev.dyad.engine.link;
 
+import dev.dyad.bindings.abi.linux.linux_h;
 import dev.dyad.bindings.linux.Mapping;
 
 /**
@@ -27,6 +28,8 @@ public final class StagingRing implements AutoCloseable {
     mapping = mirrored;
     base = mirrored.hostVirt();
     mask = mirrored.bytes() - 1;
+    // So that no page fault falls into an epoch. Kernels before 5.14 say EINVAL, and take the faults in the first lap.
+    mirrored.advise(linux_h.MADV_POPULATE_WRITE());
   }
 
   public long capacityBytes() {

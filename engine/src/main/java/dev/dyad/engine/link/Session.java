@@ -1,0 +1,52 @@
+package dev.dyad.engine.link;
+
+import dev.dyad.engine.link.shm.ShmReplicaLink;
+import dev.dyad.engine.link.shm.ShmReplicationLink;
+import dev.dyad.engine.link.tcp.TcpReplicaLink;
+import dev.dyad.engine.link.tcp.TcpReplicationLink;
+
+/**
+ * A connection whose handshake is done, with what was agreed. Becomes one end of a link: shared memory over a unix socket, tcp over an
+ * internet one.
+ *
+ * <p>Owns the connection until one of the two methods that take it, or {@link #close}.
+ */
+public final class Session implements AutoCloseable {
+  private final PeerSocket peer;
+  private final Offer offer;
+  private final long ringBytes;
+
+  Session(PeerSocket peer, Offer offer, long ringBytes) {
+    this.peer = peer;
+    this.offer = offer;
+    this.ringBytes = ringBytes;
+  }
+
+  /** What the caller said. */
+  public Offer offer() {
+    return offer;
+  }
+
+  /** Size of the ring that both sides use. */
+  public long ringBytes() {
+    return ringBytes;
+  }
+
+  /** The sending end. May wait for the peer's shared memory, within what is left of the handshake's time. */
+  public ReplicationLink sendingEnd() {
+    int millisLeft = peer.millisLeft();
+    return peer.isInternet()
+        ? new TcpReplicationLink(peer.release(), ringBytes)
+        : ShmReplicationLink.receive(peer.release(), ringBytes, millisLeft);
+  }
+
+  /** The receiving end. */
+  public ReplicaLink receivingEnd() {
+    return peer.isInternet() ? new TcpReplicaLink(peer.release(), ringBytes) : ShmReplicaLink.create(peer.release(), ringBytes);
+  }
+
+  @Override
+  public void close() {
+    peer.close();
+  }
+}

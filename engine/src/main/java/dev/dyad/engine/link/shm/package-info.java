@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.link.shm;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.link.tcp;
+
+import org.jspecify.annotations.NullMarked;
