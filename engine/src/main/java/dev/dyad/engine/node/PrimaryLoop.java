@@ -294,7 +294,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       return;
     }
     if (present.poll() == 0 && present.prepareToWait()) {
-      Poll.once(present.pollFd(), POLLIN() | (present.wantsWrite() ? POLLOUT() : 0), 1);
+      Poll.once(present.pollFd(), present.pollEvents(), 1);
     }
   }
 
@@ -368,7 +368,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       timeout = Math.min(timeout, 1_000_000L);
     }
     waits.set(0, doorbell.fd(), POLLIN());
-    waits.set(1, present == null ? -1 : present.pollFd(), POLLIN() | (present != null && present.wantsWrite() ? POLLOUT() : 0));
+    waits.set(1, present == null ? -1 : present.pollFd(), present == null ? 0 : present.pollEvents());
     for (int i = 0; i < output.nicCount(); i++) {
       HeldOutput nic = output.nic(i);
       waits.set(2 + 2 * i, nic.guest().receiveFd(), POLLIN());

@@ -275,7 +275,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
       return;
     }
     waits.set(0, doorbell.fd(), POLLIN());
-    waits.set(1, present == null ? -1 : present.pollFd(), POLLIN() | (present != null && present.wantsWrite() ? POLLOUT() : 0));
+    waits.set(1, present == null ? -1 : present.pollFd(), present == null ? 0 : present.pollEvents());
     waits.awaitNanos(protocol.nanosUntilTick(System.nanoTime()));
     if (waits.ready(0) != 0) {
       doorbell.drain();
