@@ -1,5 +1,6 @@
 package dev.dyad.engine.net;
 
+import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import java.lang.invoke.MethodHandles;
@@ -46,6 +47,7 @@ public final class HeldOutput implements AutoCloseable {
   private static final VarHandle POSITION = MethodHandles.arrayElementVarHandle(long[].class);
   private static final VarHandle RELEASED;
   private static final VarHandle COMPLETE;
+  private static final VarHandle TAIL;
   private static final VarHandle EPOCH_TAIL;
   private static final VarHandle CALLS;
 
@@ -54,6 +56,7 @@ public final class HeldOutput implements AutoCloseable {
       MethodHandles.Lookup lookup = MethodHandles.lookup();
       RELEASED = lookup.findVarHandle(HeldOutput.class, "released", long.class);
       COMPLETE = lookup.findVarHandle(HeldOutput.class, "complete", long.class);
+      TAIL = lookup.findVarHandle(HeldOutput.class, "tail", long.class);
       EPOCH_TAIL = lookup.findVarHandle(HeldOutput.class, "epochTail", long.class);
       CALLS = lookup.findVarHandle(HeldOutput.class, "releaseCalls", int.class);
     } catch (ReflectiveOperationException e) {
@@ -82,6 +85,7 @@ public final class HeldOutput implements AutoCloseable {
   private final ReleaseGate gate;
   private final OutputEpoch epoch;
   private final LearnedAddresses learned;
+  private final EventFd bell;
   private final boolean blocksGuest;
   private final int prefixBytes;
 
@@ -90,8 +94,10 @@ public final class HeldOutput implements AutoCloseable {
   private final long capacity;
   private final long mask;
 
-  // The net thread's own.
+  /** End of what was received. The net thread's own; others only look whether it equals {@link #complete}. */
   private long tail;
+
+  // The net thread's own.
   private long lastTag = Long.MIN_VALUE;
 
   /** End of the last complete frame that has a tag. Written by the net thread, read by releasers. */
@@ -136,6 +142,7 @@ public final class HeldOutput implements AutoCloseable {
   private final Count droppedFrames = new Count();
   private final Count fullTimes = new Count();
   private boolean wasFull;
+  private volatile boolean waitsForRoom;
 
   /**
    * @param guest where the guest's frames come from
@@ -143,6 +150,7 @@ public final class HeldOutput implements AutoCloseable {
    * @param gate asked before each system call that sends
    * @param epoch the tag, shared by all NICs of the guest
    * @param learned is shown every frame
+   * @param bell wakes the net thread: there is room again, or the outside has none
    * @param capacityBytes size of the ring, a power of two, {@link #CAPACITY_BYTES_MIN} or more
    * @param blocksGuest true when a guest whose frames are not received stands still as a whole, its monitor included
    */
@@ -152,6 +160,7 @@ public final class HeldOutput implements AutoCloseable {
       ReleaseGate gate,
       OutputEpoch epoch,
       LearnedAddresses learned,
+      EventFd bell,
       long capacityBytes,
       boolean blocksGuest) {
     if (Long.bitCount(capacityBytes) != 1 || capacityBytes < CAPACITY_BYTES_MIN) {
@@ -166,6 +175,7 @@ public final class HeldOutput implements AutoCloseable {
     this.gate = gate;
     this.epoch = epoch;
     this.learned = learned;
+    this.bell = bell;
     this.blocksGuest = blocksGuest;
     this.prefixBytes = guest.prefixBytes();
     this.ring = Mapping.mirrored(capacityBytes);
@@ -195,7 +205,9 @@ public final class HeldOutput implements AutoCloseable {
         fullTimes.add(1);
       }
       if (!drop) {
-        return Received.FULL;
+        // Say so first, look again second; the releaser makes room first and looks for this second. One of the two sees the other.
+        waitsForRoom = true;
+        return (long) RELEASED.getVolatile(this) == from ? Received.FULL : Received.NOTHING;
       }
     } else {
       wasFull = false;
@@ -210,7 +222,7 @@ public final class HeldOutput implements AutoCloseable {
     }
     // After the receipt, never before: see the head of this file.
     long tag = epoch.open();
-    tail += got;
+    TAIL.setRelease(this, tail + got);
     return accept(tag, drop) ? Received.FRAMES : Received.CLOSED;
   }
 
@@ -227,7 +239,7 @@ public final class HeldOutput implements AutoCloseable {
     }
     Memory.copy(from, base + (tail & mask), bytes);
     long tag = epoch.open();
-    tail += bytes;
+    TAIL.setRelease(this, tail + bytes);
     return accept(tag, false);
   }
 
@@ -255,7 +267,7 @@ public final class HeldOutput implements AutoCloseable {
     if (drop) {
       long begin = complete;
       Memory.copy(base + (end & mask), base + (begin & mask), tail - end);
-      tail -= end - begin;
+      TAIL.setRelease(this, tail - (end - begin));
       droppedFrames.add(frames);
       return true;
     }
@@ -405,9 +417,18 @@ public final class HeldOutput implements AutoCloseable {
     if (from == until) {
       leftFrames.set(mayLeaveFrames);
     }
-    RELEASED.setRelease(this, from);
-    blocked = wait;
+    boolean madeRoom = from != released;
+    RELEASED.setVolatile(this, from);
     refused = no;
+    boolean ring = wait && !blocked;
+    blocked = wait;
+    if (madeRoom && waitsForRoom) {
+      waitsForRoom = false;
+      ring = true;
+    }
+    if (ring) {
+      bell.signal();
+    }
   }
 
   /** End of what may leave, and drops the entries of epochs that lie before it. */
@@ -462,9 +483,14 @@ public final class HeldOutput implements AutoCloseable {
     return outsideClosed;
   }
 
-  /** Whether nothing is held and no frame has arrived in part. The net thread must be at rest. */
+  /** Whether nothing is held and no frame has arrived in part. Exact once nothing arrives any more. */
   public boolean isEmpty() {
-    return heldBytes() == 0 && tail == complete;
+    return heldBytes() == 0 && (long) TAIL.getAcquire(this) == (long) COMPLETE.getAcquire(this);
+  }
+
+  /** The epoch of the newest frame. The net thread's. */
+  long newestTag() {
+    return lastTag;
   }
 
   public boolean isPassing() {
