@@ -65,11 +65,17 @@ enum dyad_frame_type {
     DYAD_FRAME_HEARTBEAT = 19,
     DYAD_FRAME_BYE = 20,
     DYAD_FRAME_MACHINE = 21,
-    /* Reserved for the disk's ring. */
-    DYAD_FRAME_DISK_WRITE = 64,
-    DYAD_FRAME_DISK_FLUSH = 65,
-    DYAD_FRAME_DISK_SEAL = 66,
-    DYAD_FRAME_DISK_EXTENTS = 67,
+    /* The disk's rings: one each way. */
+    DYAD_FRAME_DISK_HELLO = 64,
+    DYAD_FRAME_DISK_WRITE = 65,
+    DYAD_FRAME_DISK_CLEAR = 66,
+    DYAD_FRAME_DISK_SEAL = 67,
+    DYAD_FRAME_DISK_EXTENTS = 68,
+    DYAD_FRAME_DISK_SUMS = 69,
+    DYAD_FRAME_DISK_NEED = 70,
+    DYAD_FRAME_DISK_READ = 71,
+    DYAD_FRAME_DISK_DATA = 72,
+    DYAD_FRAME_DISK_STATE = 73,
 };
 
 /* ---- handshake ---- */
@@ -82,6 +88,7 @@ enum dyad_role {
 enum dyad_channel {
     DYAD_CHANNEL_MEMORY = 0,
     DYAD_CHANNEL_DISK = 1,
+    DYAD_CHANNEL_DISK_BACK = 2, /* the ring whose sender is the standby */
 };
 
 enum dyad_auth {
@@ -242,6 +249,144 @@ struct dyad_seal {
 
 struct dyad_heartbeat {
     uint64_t sent_nanos; /* the primary's monotonic clock, given back in the ECHO */
+};
+
+/*
+ * ---- frames of the disk's rings ----
+ *
+ *   primary                                          standby
+ *      | <------------------------------ DISK_HELLO (mine) |
+ *      | <--------------------- DISK_EXTENTS ... (if any) |   what this side may have written that the other lacks
+ *      | DISK_HELLO (decision) --------------------------> |
+ *      | DISK_WRITE, DISK_CLEAR ... DISK_SEAL -----------> |   epochs; while levelling with copied blocks among them
+ *      | DISK_SUMS --------------------------------------> |
+ *      | <--------------------------------------- DISK_NEED |
+ *      | <-------------------------------------- DISK_STATE |   durable up to an epoch, or the standby's disk failed
+ *      | DISK_READ --------------------------------------> |   the primary's own disk failed
+ *      | <--------------------------------------- DISK_DATA |
+ */
+struct dyad_disk_hello {
+    uint8_t set_id[16];   /* equal on both disks of a pair */
+    uint64_t bytes;
+    uint32_t block_bytes;
+    uint32_t extent_bytes;
+    uint64_t current;     /* generation identifiers: what the data is */
+    uint64_t base;        /* what it was when the other side was lost; 0 while level */
+    uint64_t history[4];  /* older ones, newest first */
+    uint32_t flags;       /* enum dyad_disk_hello_flags */
+    uint32_t decision;    /* of the primary's answer: enum dyad_disk_decision */
+    uint64_t epoch_bytes_max; /* of the standby: what its write log takes for one epoch */
+};
+
+enum dyad_disk_hello_flags {
+    DYAD_DISK_FRESH = 1,        /* never held anything */
+    DYAD_DISK_INCONSISTENT = 2, /* levelling was not finished */
+    DYAD_DISK_DISCARD_MINE = 4, /* a person decided that this side's own history is void */
+};
+
+enum dyad_disk_decision {
+    DYAD_DISK_DECISION_NONE = 0,
+    DYAD_DISK_SYNC_DIFFERENCES = 1, /* both sides' marked extents */
+    DYAD_DISK_SYNC_ALL = 2,         /* everything, compared by checksum */
+    DYAD_DISK_REFUSED_SIZE = 3,
+    DYAD_DISK_REFUSED_FOREIGN = 4,
+    DYAD_DISK_REFUSED_DIVERGED = 5,
+    DYAD_DISK_REFUSED_BEHIND = 6,   /* the side that asks is newer than the primary */
+    DYAD_DISK_REFUSED_GEOMETRY = 7,
+};
+
+/* Followed by the data, padded to a multiple of 8. */
+struct dyad_disk_write {
+    uint64_t offset;
+    uint32_t bytes;
+    uint32_t flags; /* 0 */
+};
+
+/* Zeroes; how the disk stores them is its own business. */
+struct dyad_disk_clear {
+    uint64_t offset;
+    uint64_t bytes;
+    uint32_t flags; /* enum dyad_disk_clear_flags */
+    uint32_t zero;
+};
+
+enum dyad_disk_clear_flags {
+    DYAD_DISK_CLEAR_KEEP = 1, /* keep the blocks allocated */
+};
+
+/* Followed by "in_flight" times dyad_disk_request: what the guest asked for and had no answer to at that instant. */
+struct dyad_disk_seal {
+    uint64_t frames; /* WRITE and CLEAR frames of the epoch */
+    uint64_t bytes;  /* of data in them */
+    uint32_t flags;  /* enum dyad_disk_seal_flags */
+    uint32_t in_flight;
+};
+
+enum dyad_disk_seal_flags {
+    DYAD_DISK_SEAL_FLUSHED = 1,    /* the guest flushed in this epoch */
+    DYAD_DISK_SEAL_CHECKPOINT = 2, /* say when everything up to here is durable */
+    DYAD_DISK_SEAL_LEVEL = 4,      /* from here on the standby's disk is whole */
+};
+
+struct dyad_disk_request {
+    uint64_t tag;
+    uint64_t offset;
+    uint64_t bytes;
+    uint32_t op;
+    uint32_t flags;
+};
+
+/* Followed by "count" extent numbers (u32), padded to a multiple of 8. */
+struct dyad_disk_extents {
+    uint32_t count;
+    uint32_t flags; /* enum dyad_disk_extents_flags */
+};
+
+enum dyad_disk_extents_flags {
+    DYAD_DISK_EXTENTS_LAST = 1,
+};
+
+/* Followed by 16 bytes for each block. */
+struct dyad_disk_sums {
+    uint64_t offset;
+    uint32_t blocks;
+    uint32_t flags; /* enum dyad_disk_sums_flags */
+};
+
+enum dyad_disk_sums_flags {
+    DYAD_DISK_SUMS_VERIFY = 1, /* only asked, not to be mended */
+};
+
+/* Answer to SUMS, followed by a bit for each block (u64 words): set where it differs. */
+struct dyad_disk_need {
+    uint64_t offset;
+    uint32_t blocks;
+    uint32_t flags; /* as asked */
+};
+
+struct dyad_disk_read {
+    uint64_t tag;
+    uint64_t offset;
+    uint32_t bytes;
+    uint32_t zero;
+};
+
+/* Answer to READ, followed by the data, padded to a multiple of 8; none if error is not 0. */
+struct dyad_disk_data {
+    uint64_t tag;
+    uint32_t bytes;
+    int32_t error; /* 0 or a negative errno */
+};
+
+struct dyad_disk_state {
+    uint32_t kind; /* enum dyad_disk_state_kind */
+    int32_t error; /* of FAILED: a negative errno */
+    uint64_t epoch;
+};
+
+enum dyad_disk_state_kind {
+    DYAD_DISK_STATE_DURABLE = 1, /* everything up to "epoch" survives a loss of power here */
+    DYAD_DISK_STATE_FAILED = 2,  /* this side's disk takes no more */
 };
 
 /* ---- what comes back: messages of 64 bytes ---- */

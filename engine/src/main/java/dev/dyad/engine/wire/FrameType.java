@@ -15,7 +15,17 @@ public enum FrameType {
   SEAL(wire_h.DYAD_FRAME_SEAL()),
   HEARTBEAT(wire_h.DYAD_FRAME_HEARTBEAT()),
   BYE(wire_h.DYAD_FRAME_BYE()),
-  MACHINE(wire_h.DYAD_FRAME_MACHINE());
+  MACHINE(wire_h.DYAD_FRAME_MACHINE()),
+  DISK_HELLO(wire_h.DYAD_FRAME_DISK_HELLO()),
+  DISK_WRITE(wire_h.DYAD_FRAME_DISK_WRITE()),
+  DISK_CLEAR(wire_h.DYAD_FRAME_DISK_CLEAR()),
+  DISK_SEAL(wire_h.DYAD_FRAME_DISK_SEAL()),
+  DISK_EXTENTS(wire_h.DYAD_FRAME_DISK_EXTENTS()),
+  DISK_SUMS(wire_h.DYAD_FRAME_DISK_SUMS()),
+  DISK_NEED(wire_h.DYAD_FRAME_DISK_NEED()),
+  DISK_READ(wire_h.DYAD_FRAME_DISK_READ()),
+  DISK_DATA(wire_h.DYAD_FRAME_DISK_DATA()),
+  DISK_STATE(wire_h.DYAD_FRAME_DISK_STATE());
 
   private static final int CODES = 256;
   private static final @Nullable FrameType[] BY_CODE = new @Nullable FrameType[CODES];

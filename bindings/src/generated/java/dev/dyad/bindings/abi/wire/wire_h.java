@@ -119,21 +119,45 @@ public class wire_h extends wire_h$shared {
     public static int DYAD_FRAME_MACHINE() {
         return DYAD_FRAME_MACHINE;
     }
-    private static final int DYAD_FRAME_DISK_WRITE = (int)64L;
+    private static final int DYAD_FRAME_DISK_HELLO = (int)64L;
+    public static int DYAD_FRAME_DISK_HELLO() {
+        return DYAD_FRAME_DISK_HELLO;
+    }
+    private static final int DYAD_FRAME_DISK_WRITE = (int)65L;
     public static int DYAD_FRAME_DISK_WRITE() {
         return DYAD_FRAME_DISK_WRITE;
     }
-    private static final int DYAD_FRAME_DISK_FLUSH = (int)65L;
-    public static int DYAD_FRAME_DISK_FLUSH() {
-        return DYAD_FRAME_DISK_FLUSH;
+    private static final int DYAD_FRAME_DISK_CLEAR = (int)66L;
+    public static int DYAD_FRAME_DISK_CLEAR() {
+        return DYAD_FRAME_DISK_CLEAR;
     }
-    private static final int DYAD_FRAME_DISK_SEAL = (int)66L;
+    private static final int DYAD_FRAME_DISK_SEAL = (int)67L;
     public static int DYAD_FRAME_DISK_SEAL() {
         return DYAD_FRAME_DISK_SEAL;
     }
-    private static final int DYAD_FRAME_DISK_EXTENTS = (int)67L;
+    private static final int DYAD_FRAME_DISK_EXTENTS = (int)68L;
     public static int DYAD_FRAME_DISK_EXTENTS() {
         return DYAD_FRAME_DISK_EXTENTS;
+    }
+    private static final int DYAD_FRAME_DISK_SUMS = (int)69L;
+    public static int DYAD_FRAME_DISK_SUMS() {
+        return DYAD_FRAME_DISK_SUMS;
+    }
+    private static final int DYAD_FRAME_DISK_NEED = (int)70L;
+    public static int DYAD_FRAME_DISK_NEED() {
+        return DYAD_FRAME_DISK_NEED;
+    }
+    private static final int DYAD_FRAME_DISK_READ = (int)71L;
+    public static int DYAD_FRAME_DISK_READ() {
+        return DYAD_FRAME_DISK_READ;
+    }
+    private static final int DYAD_FRAME_DISK_DATA = (int)72L;
+    public static int DYAD_FRAME_DISK_DATA() {
+        return DYAD_FRAME_DISK_DATA;
+    }
+    private static final int DYAD_FRAME_DISK_STATE = (int)73L;
+    public static int DYAD_FRAME_DISK_STATE() {
+        return DYAD_FRAME_DISK_STATE;
     }
     private static final int DYAD_ROLE_PRIMARY = (int)1L;
     public static int DYAD_ROLE_PRIMARY() {
@@ -150,6 +174,10 @@ public class wire_h extends wire_h$shared {
     private static final int DYAD_CHANNEL_DISK = (int)1L;
     public static int DYAD_CHANNEL_DISK() {
         return DYAD_CHANNEL_DISK;
+    }
+    private static final int DYAD_CHANNEL_DISK_BACK = (int)2L;
+    public static int DYAD_CHANNEL_DISK_BACK() {
+        return DYAD_CHANNEL_DISK_BACK;
     }
     private static final int DYAD_AUTH_NONE = (int)0L;
     public static int DYAD_AUTH_NONE() {
@@ -354,6 +382,82 @@ public class wire_h extends wire_h$shared {
     private static final int DYAD_DELTA_BYTES_MAX = (int)3072L;
     public static int DYAD_DELTA_BYTES_MAX() {
         return DYAD_DELTA_BYTES_MAX;
+    }
+    private static final int DYAD_DISK_FRESH = (int)1L;
+    public static int DYAD_DISK_FRESH() {
+        return DYAD_DISK_FRESH;
+    }
+    private static final int DYAD_DISK_INCONSISTENT = (int)2L;
+    public static int DYAD_DISK_INCONSISTENT() {
+        return DYAD_DISK_INCONSISTENT;
+    }
+    private static final int DYAD_DISK_DISCARD_MINE = (int)4L;
+    public static int DYAD_DISK_DISCARD_MINE() {
+        return DYAD_DISK_DISCARD_MINE;
+    }
+    private static final int DYAD_DISK_DECISION_NONE = (int)0L;
+    public static int DYAD_DISK_DECISION_NONE() {
+        return DYAD_DISK_DECISION_NONE;
+    }
+    private static final int DYAD_DISK_SYNC_DIFFERENCES = (int)1L;
+    public static int DYAD_DISK_SYNC_DIFFERENCES() {
+        return DYAD_DISK_SYNC_DIFFERENCES;
+    }
+    private static final int DYAD_DISK_SYNC_ALL = (int)2L;
+    public static int DYAD_DISK_SYNC_ALL() {
+        return DYAD_DISK_SYNC_ALL;
+    }
+    private static final int DYAD_DISK_REFUSED_SIZE = (int)3L;
+    public static int DYAD_DISK_REFUSED_SIZE() {
+        return DYAD_DISK_REFUSED_SIZE;
+    }
+    private static final int DYAD_DISK_REFUSED_FOREIGN = (int)4L;
+    public static int DYAD_DISK_REFUSED_FOREIGN() {
+        return DYAD_DISK_REFUSED_FOREIGN;
+    }
+    private static final int DYAD_DISK_REFUSED_DIVERGED = (int)5L;
+    public static int DYAD_DISK_REFUSED_DIVERGED() {
+        return DYAD_DISK_REFUSED_DIVERGED;
+    }
+    private static final int DYAD_DISK_REFUSED_BEHIND = (int)6L;
+    public static int DYAD_DISK_REFUSED_BEHIND() {
+        return DYAD_DISK_REFUSED_BEHIND;
+    }
+    private static final int DYAD_DISK_REFUSED_GEOMETRY = (int)7L;
+    public static int DYAD_DISK_REFUSED_GEOMETRY() {
+        return DYAD_DISK_REFUSED_GEOMETRY;
+    }
+    private static final int DYAD_DISK_CLEAR_KEEP = (int)1L;
+    public static int DYAD_DISK_CLEAR_KEEP() {
+        return DYAD_DISK_CLEAR_KEEP;
+    }
+    private static final int DYAD_DISK_SEAL_FLUSHED = (int)1L;
+    public static int DYAD_DISK_SEAL_FLUSHED() {
+        return DYAD_DISK_SEAL_FLUSHED;
+    }
+    private static final int DYAD_DISK_SEAL_CHECKPOINT = (int)2L;
+    public static int DYAD_DISK_SEAL_CHECKPOINT() {
+        return DYAD_DISK_SEAL_CHECKPOINT;
+    }
+    private static final int DYAD_DISK_SEAL_LEVEL = (int)4L;
+    public static int DYAD_DISK_SEAL_LEVEL() {
+        return DYAD_DISK_SEAL_LEVEL;
+    }
+    private static final int DYAD_DISK_EXTENTS_LAST = (int)1L;
+    public static int DYAD_DISK_EXTENTS_LAST() {
+        return DYAD_DISK_EXTENTS_LAST;
+    }
+    private static final int DYAD_DISK_SUMS_VERIFY = (int)1L;
+    public static int DYAD_DISK_SUMS_VERIFY() {
+        return DYAD_DISK_SUMS_VERIFY;
+    }
+    private static final int DYAD_DISK_STATE_DURABLE = (int)1L;
+    public static int DYAD_DISK_STATE_DURABLE() {
+        return DYAD_DISK_STATE_DURABLE;
+    }
+    private static final int DYAD_DISK_STATE_FAILED = (int)2L;
+    public static int DYAD_DISK_STATE_FAILED() {
+        return DYAD_DISK_STATE_FAILED;
     }
     private static final int DYAD_CONTROL_NONE = (int)0L;
     public static int DYAD_CONTROL_NONE() {
