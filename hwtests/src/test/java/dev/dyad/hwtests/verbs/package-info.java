@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.hwtests.verbs;
+
+import org.jspecify.annotations.NullMarked;
