@@ -45,6 +45,9 @@ import java.util.regex.Pattern;
  * so not even its monitor answers. The net thread must be reading before {@link #engage}, and {@code HeldOutput} must be told
  * ({@code blocksGuest}).
  *
+ * <p>What QEMU's backend would not take (a TAP whose queue is full, a slow reader of a socket) waits in QEMU, which throws it away at
+ * each stop of the guest, redirected or not. On a congested network released frames can thus be lost, as in any switch.
+ *
  * <p>Control thread.
  */
 public final class RedirectorPair implements AutoCloseable {
@@ -207,7 +210,7 @@ public final class RedirectorPair implements AutoCloseable {
   }
 
   /**
-   * Gives the NIC back: nothing is lost, doubled or reordered. The guest is stopped for the few milliseconds in which the last
+   * Gives the NIC back: nothing is lost, doubled or reordered (by a backend that takes what it is given). The guest is stopped for the few milliseconds in which the last
    * frames leave; they stand in QEMU's queue before whatever it sends afterwards.
    *
    * @param output passing ({@link HeldOutput#pass}), its net thread running
