@@ -6,7 +6,10 @@ import static dev.dyad.bindings.abi.linux.linux_h.*;
  * ptrace(2) and wait4(2) of single threads of other processes.
  *
  * <p>The kernel takes every request for a tracee only from the very thread that seized it: use a platform thread of its own.
- * If that thread ends, its tracees are detached and run on. All calls return 0 or {@code -errno} unless they say more.
+ * If that thread ends, its tracees are detached and run on.
+ *
+ * <p>Of a process that this JVM started itself, never seize the main thread (tid = pid): the JVM waits for that one to end, its
+ * wait takes the stop away from ours and reports the process as ended. Any other thread of it will do. All calls return 0 or {@code -errno} unless they say more.
  */
 public final class Ptrace {
 
