@@ -40,8 +40,11 @@ public final class EpochReader implements AutoCloseable {
     /** The primary's machine. The array is the listener's. */
     void machine(int kind, byte[] description);
 
-    /** The primary's page space. {@link EpochReader#attach} must follow, now or later: until then no page is looked at. */
-    void memory(GuestMemory memory);
+    /**
+     * The primary's page space, and the epoch that its baseline will be sealed as. {@link EpochReader#attach} must follow, now or later: until then no
+     * page is looked at.
+     */
+    void memory(GuestMemory memory, long epoch);
 
     /**
      * An epoch is whole; epochs come in order, each once.
@@ -167,7 +170,7 @@ public final class EpochReader implements AutoCloseable {
       case SEAL -> seal(frame, payload, length);
       case HEARTBEAT -> heartbeat(payload, length);
       case MACHINE -> machine(payload, length);
-      case MEMORY -> memory(payload, length);
+      case MEMORY -> memory(payload, length, FrameHeader.epoch(frame));
       case BYE -> bye(payload, length);
       case HELLO, CHALLENGE, PROOF, ACCEPT, REFUSE -> refuse(Reason.UNEXPECTED, parser.type().code(), 0);
     }
@@ -247,7 +250,7 @@ public final class EpochReader implements AutoCloseable {
     listener.machine(kind, description);
   }
 
-  private void memory(long payload, int length) {
+  private void memory(long payload, int length, long epoch) {
     if (memory != null) {
       refuse(Reason.UNEXPECTED, FrameType.MEMORY.code(), FrameType.PAGES.code());
       return;
@@ -260,7 +263,7 @@ public final class EpochReader implements AutoCloseable {
       return;
     }
     scanned += parser.frameBytes();
-    listener.memory(memory);
+    listener.memory(memory, epoch);
   }
 
   private void bye(long payload, int length) {

@@ -1,17 +1,17 @@
 package dev.dyad.engine.node;
 
+import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.engine.epoch.EpochConfig;
-import java.net.SocketAddress;
-import java.nio.file.Path;
+import dev.dyad.engine.link.SharedKey;
 import org.jspecify.annotations.Nullable;
 
 /**
  * What a primary is told by its operator.
  *
- * @param name of the guest: names status, generation file and markers on this host
- * @param standby where the standby listens
- * @param key file with the shared key, or none (loopback only)
- * @param generationFile the arbiter's file, shared by both sides of a pair on one host
+ * @param name of the guest: names status and generation file on this host
+ * @param identity of the running instance of the guest, equal for as long as it lives: what the arbiter knows it by
+ * @param standby where the standby listens; a unix socket means shared memory
+ * @param key what both hosts know, or none (loopback and unix sockets only)
  * @param epochs the protocol's bounds
  * @param ringBytes size of the staging ring, a power of two
  * @param snapshotPages pages that one pause copies; a larger epoch is shipped in part while the guest is paused
@@ -21,9 +21,9 @@ import org.jspecify.annotations.Nullable;
  */
 public record PrimaryConfig(
     String name,
+    String identity,
     SocketAddress standby,
-    @Nullable Path key,
-    Path generationFile,
+    @Nullable SharedKey key,
     EpochConfig epochs,
     long ringBytes,
     int snapshotPages,

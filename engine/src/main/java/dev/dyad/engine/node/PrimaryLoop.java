@@ -146,6 +146,11 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     event(PrimaryProtocol::onDetach);
   }
 
+  /** Ends the loop at once; nothing more leaves. To be posted. */
+  void die() {
+    finished = true;
+  }
+
   @Override
   public void run() {
     try {
@@ -447,6 +452,10 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   }
 
   private void heardReport(long epoch, long echoNanos) {
+    if (!linkReady) {
+      malformed(Reason.UNEXPECTED);
+      return;
+    }
     long now = System.nanoTime();
     if (echoNanos != PrimaryProtocol.NO_STAMP && echoNanos - now <= 0) {
       output.gate().leaseUntil(echoNanos + config.epochs().leaseNanos());

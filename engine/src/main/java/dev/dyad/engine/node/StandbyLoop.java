@@ -60,6 +60,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private final Poll waits = new Poll(2);
   private final boolean busyPoll;
 
+  private long newestLink;
   private long linkNumber;
   private @Nullable ReplicaLink link;
   private @Nullable EpochReader reader;
@@ -105,11 +106,17 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     carryOut();
   }
 
-  /** A freshly connected primary of {@code ofGeneration}, whose baseline will be sealed as {@code baseline}. To be posted. */
-  void offer(ReplicaLink offered, long ofGeneration, long baseline) {
-    if (link != null || finished) {
+  /** A freshly connected primary of {@code ofGeneration}. To be posted. */
+  void offer(ReplicaLink offered, long ofGeneration) {
+    if (finished) {
+      offered.close();
+      return;
+    }
+    if (link != null) {
       // The protocol hears of it: a newer generation makes what is held here obsolete.
-      protocol.onConnected(++linkNumber, ofGeneration, baseline, System.nanoTime());
+      if (attached) {
+        protocol.onConnected(++newestLink, ofGeneration, 1, System.nanoTime());
+      }
       offered.close();
       carryOut();
       return;
@@ -117,7 +124,6 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     link = offered;
     reader = new EpochReader(offered, ofGeneration, EPOCH_BYTES_MAX, EPOCH_BYTES_KEPT, this);
     linkGeneration = ofGeneration;
-    baselineEpoch = baseline;
     attached = false;
     linkEnded = false;
     why = "a primary is connected, the machine is being built";
@@ -141,8 +147,9 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     present.attach(new Replica(layout, blocks));
     attached = true;
     why = "receiving the baseline";
-    protocol.onConnected(++linkNumber, linkGeneration, baselineEpoch, System.nanoTime());
-    present.ready();
+    linkNumber = ++newestLink;
+    present.ready(); // before the first report
+    protocol.onConnected(linkNumber, linkGeneration, baselineEpoch, System.nanoTime());
     carryOut();
   }
 
@@ -159,6 +166,11 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   void stop() {
     event(StandbyProtocol::onStop);
+  }
+
+  /** Ends the loop at once. To be posted. */
+  void die() {
+    finished = true;
   }
 
   @Override
@@ -325,13 +337,14 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   }
 
   @Override
-  public void memory(GuestMemory announced) {
+  public void memory(GuestMemory announced, long epoch) {
     byte[] description = machineDescription;
     if (description == null) {
       lose(LinkEnd.UNEXPECTED, "the primary sent no description of its machine");
       return;
     }
     memory = announced;
+    baselineEpoch = epoch;
     control.buildMachine(machineKind, description, announced);
   }
 

@@ -1,0 +1,236 @@
+package dev.dyad.engine.node;
+
+import dev.dyad.bindings.linux.Threads;
+import dev.dyad.engine.arbiter.Arbiter;
+import dev.dyad.engine.epoch.PrimaryProtocol;
+import dev.dyad.engine.epoch.PrimaryState;
+import dev.dyad.engine.link.Channel;
+import dev.dyad.engine.link.Handshake;
+import dev.dyad.engine.link.Offer;
+import dev.dyad.engine.link.PeerSocket;
+import dev.dyad.engine.link.ReplicationLink;
+import dev.dyad.engine.link.Role;
+import dev.dyad.engine.memory.MemoryFrame;
+import dev.dyad.engine.net.GuestOutput;
+import dev.dyad.engine.net.LearnedAddresses;
+import dev.dyad.engine.observe.EpochMetrics;
+import dev.dyad.engine.vm.GuestMemory;
+import dev.dyad.engine.vm.Hypervisor;
+import dev.dyad.engine.wire.RefusedException;
+import java.io.IOException;
+import java.time.Duration;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A primary: the loop on its thread, and the control threads that do for it what may block (arbiter, connecting).
+ *
+ * <p>Does not own hypervisor, output and arbiter: who made them closes them, after {@link #awaitEnd}.
+ */
+public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
+  private static final Duration CONNECT_BOUND = Duration.ofSeconds(5);
+  private static final long RETRY_MILLIS = 200;
+
+  private final PrimaryConfig config;
+  private final Hypervisor hypervisor;
+  private final Arbiter arbiter;
+  private final GuestOutput output;
+  private final int machineKind;
+  private final byte[] machine;
+  private final EpochMetrics metrics = new EpochMetrics();
+  private final PrimaryLoop loop;
+  private final Thread thread;
+  private final ScheduledExecutorService control = Executors.newSingleThreadScheduledExecutor(daemon("control"));
+  private final ScheduledExecutorService dialer = Executors.newSingleThreadScheduledExecutor(daemon("control-connect"));
+  private volatile String connectProblem = "";
+
+  /**
+   * @param machineKind of the hypervisor, as the standby knows it
+   * @param machine what the standby needs to build a machine like this
+   */
+  public PrimaryNode(
+      PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, LearnedAddresses learned, Arbiter arbiter, int machineKind, MachineEnvelope machine) {
+    this.config = config;
+    this.hypervisor = hypervisor;
+    this.arbiter = arbiter;
+    this.output = output;
+    this.machineKind = machineKind;
+    this.machine = machine.encode();
+    loop = new PrimaryLoop(config, hypervisor, output, learned, metrics, this);
+    thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
+  }
+
+  /**
+   * The generation under which the guest of {@code identity} may be protected: 1 for a guest that nobody has protected yet, the
+   * next one for the guest that holds the last.
+   *
+   * @throws IllegalStateException with one line when another guest holds the last one
+   */
+  public static long generationFor(Arbiter arbiter, String identity, String where) {
+    long newest = arbiter.current();
+    if (newest < 0) {
+      throw new IllegalStateException("the arbiter " + where + " does not answer; needed is one that both sides reach");
+    }
+    if (newest > 0 && arbiter.request(newest, identity) != Arbiter.Verdict.GRANTED) {
+      throw new IllegalStateException(
+          "generation " + newest + " in " + where + " is held by another machine, which has gone on with this guest; end this machine, or, if the other is gone for good, remove that file and run the same command again");
+    }
+    return newest + 1;
+  }
+
+  /** Starts with a guest that runs here under {@code generation}, which is still to be won. */
+  public void start(long generation) {
+    loop.post(() -> loop.event((protocol, now) -> protocol.onStart(generation, 1, now)));
+    thread.start();
+    findStandby();
+  }
+
+  /** Starts with a guest that has just been promoted here under {@code generation}. */
+  public void startPromoted(long generation, long firstEpoch) {
+    loop.post(() -> loop.event((protocol, now) -> protocol.onPromoted(generation, firstEpoch, now)));
+    thread.start();
+    findStandby();
+  }
+
+  /** Ends protection in good order; the guest runs on. Returns when it is done, at the latest after {@code bound}. */
+  public boolean detach(Duration bound) {
+    loop.post(loop::detach);
+    return awaitEnd(bound);
+  }
+
+  /** Waits for the end of the loop: detached, fenced or failed. */
+  public boolean awaitEnd(Duration bound) {
+    try {
+      return thread.join(bound);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
+  }
+
+  /** Ends the loop at once without a word to the standby, which then takes over: what the death of this process would do. */
+  void kill() {
+    loop.post(loop::die);
+    awaitEnd(Duration.ofSeconds(10));
+  }
+
+  public PrimaryState state() {
+    return loop.state();
+  }
+
+  /** What ended the loop although it should have gone on, or null. */
+  public @Nullable Throwable failure() {
+    return loop.failure();
+  }
+
+  public EpochMetrics metrics() {
+    return metrics;
+  }
+
+  /** Thread of the loop, for tests that count what it allocates. */
+  public long threadId() {
+    return thread.threadId();
+  }
+
+  private void runLoop() {
+    if (config.core() >= 0) {
+      Threads.setAffinity(0, config.core());
+    }
+    loop.run();
+  }
+
+  // ---- PrimaryLoop.Control
+
+  @Override
+  public void requestGeneration(long generation) {
+    control.execute(
+        () -> {
+          Arbiter.Verdict verdict = arbiter.request(generation, config.identity());
+          loop.post(() -> loop.event((protocol, now) -> tell(protocol, verdict, generation, now)));
+        });
+  }
+
+  private static void tell(PrimaryProtocol protocol, Arbiter.Verdict verdict, long generation, long now) {
+    switch (verdict) {
+      case GRANTED -> protocol.onGranted(generation, now);
+      case DENIED -> protocol.onDenied(generation, now);
+      case UNREACHABLE -> protocol.onArbiterUnreachable(generation, now);
+    }
+  }
+
+  @Override
+  public void findStandby() {
+    dialer.schedule(this::dial, RETRY_MILLIS, TimeUnit.MILLISECONDS);
+  }
+
+  private void dial() {
+    if (!thread.isAlive()) {
+      return;
+    }
+    if (loop.state() != PrimaryState.ALONE) {
+      findStandby(); // undecided who goes on: no link may come before the verdict
+      return;
+    }
+    GuestMemory memory = hypervisor.memory();
+    long bytes = memory.pages() << GuestMemory.PAGE_SHIFT;
+    Offer offer = new Offer(Role.PRIMARY, Channel.MEMORY, loop.generation(), config.ringBytes(), bytes, MemoryFrame.digest(memory));
+    try {
+      ReplicationLink link = Handshake.call(PeerSocket.connect(config.standby(), CONNECT_BOUND), offer, config.key()).sendingEnd();
+      connectProblem = "";
+      loop.post(() -> loop.offer(link, machineKind, machine));
+    } catch (IOException | RefusedException | RuntimeException e) {
+      connectProblem = String.valueOf(e.getMessage());
+      findStandby();
+    }
+  }
+
+  // ---- reports
+
+  /** The object behind {@code dyad status}. */
+  public Map<String, Object> report() {
+    Map<String, Object> report = new LinkedHashMap<>();
+    PrimaryState state = loop.state();
+    boolean isProtected = state == PrimaryState.PROTECTED;
+    report.put("role", "primary");
+    report.put("name", config.name());
+    report.put("pid", ProcessHandle.current().pid());
+    report.put("guest", config.identity());
+    report.put("peer", config.standby().toString());
+    report.put("state", state.name());
+    report.put("protected", isProtected);
+    report.put("why", isProtected ? "" : connectProblem.isEmpty() ? loop.why() : loop.why() + "; " + connectProblem);
+    report.put("generation", loop.generation());
+    report.put("epoch", loop.openEpoch());
+    report.put("epochs", metrics.epochsCommitted());
+    report.put("lastCommittedEpoch", metrics.lastCommittedEpoch());
+    report.put("commitAgeMillis", metrics.lastCommitNanos() == 0 ? -1 : (System.nanoTime() - metrics.lastCommitNanos()) / 1e6);
+    report.put("baselinePagesLeft", metrics.baselinePagesLeft());
+    report.put("pauseMicros", NodeReports.micros(metrics.pauseNanos()));
+    report.put("commitMicros", NodeReports.micros(metrics.commitNanos()));
+    report.put("dirtyPages", NodeReports.counts(metrics.dirtyPages()));
+    report.put("epochBytes", NodeReports.counts(metrics.epochBytes()));
+    report.put("pagesShipped", metrics.pagesShipped());
+    report.put("bytesShipped", metrics.bytesShipped());
+    report.put("heldPackets", metrics.packetsHeld());
+    report.put("releasedPackets", metrics.packetsReleased());
+    report.put("droppedPackets", output.droppedFrames());
+    return report;
+  }
+
+  @Override
+  public void close() {
+    control.shutdownNow();
+    dialer.shutdownNow();
+    if (!thread.isAlive()) {
+      loop.closeAll();
+    }
+  }
+
+  private static java.util.concurrent.ThreadFactory daemon(String name) {
+    return task -> Thread.ofPlatform().name(name).daemon().unstarted(task);
+  }
+}

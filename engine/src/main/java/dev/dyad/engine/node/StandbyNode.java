@@ -1,0 +1,247 @@
+package dev.dyad.engine.node;
+
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.bindings.linux.Threads;
+import dev.dyad.engine.arbiter.Arbiter;
+import dev.dyad.engine.epoch.StandbyProtocol;
+import dev.dyad.engine.epoch.StandbyState;
+import dev.dyad.engine.link.PeerListener;
+import dev.dyad.engine.link.ReplicaLink;
+import dev.dyad.engine.link.Role;
+import dev.dyad.engine.link.Session;
+import dev.dyad.engine.observe.EpochMetrics;
+import dev.dyad.engine.vm.GuestMemory;
+import dev.dyad.engine.vm.StandbyMachine;
+import java.time.Duration;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A standby: listens, builds machines, runs the loop, and hands over the promoted machine.
+ */
+public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
+  private static final Duration HANDSHAKE_BOUND = Duration.ofSeconds(5);
+
+  /** What a standby needs of the hypervisor's part and of its host. Called on the control thread. */
+  public interface Host {
+    /**
+     * Builds the machine that waits.
+     *
+     * @throws RuntimeException with one line when it cannot be built here
+     */
+    StandbyMachine build(int kind, MachineEnvelope envelope, GuestMemory memory);
+
+    /** The arbiter of this guest. */
+    Arbiter arbiter(MachineEnvelope envelope);
+
+    /** What the arbiter is to know the waiting machine by. */
+    String identity(StandbyMachine machine);
+  }
+
+  /**
+   * A machine that has gone on here.
+   *
+   * @param nodePage address of the node's page of the state block; valid until the node is closed
+   */
+  public record Promoted(MachineEnvelope envelope, StandbyMachine machine, long nodePage, long generation, long epoch, long nanos) {}
+
+  private final StandbyConfig config;
+  private final Host host;
+  private final EpochMetrics metrics = new EpochMetrics();
+  private final StandbyLoop loop;
+  private final Thread thread;
+  private final PeerListener listener;
+  private final ExecutorService control = Executors.newSingleThreadExecutor(task -> Thread.ofPlatform().name("control").daemon().unstarted(task));
+  private final CompletableFuture<Promoted> promoted = new CompletableFuture<>();
+
+  private volatile @Nullable MachineEnvelope envelope;
+  private volatile @Nullable Arbiter arbiter;
+  private volatile String identity = "";
+  private @Nullable Mapping stateBlock;
+
+  public StandbyNode(StandbyConfig config, Host host) {
+    this.config = config;
+    this.host = host;
+    loop = new StandbyLoop(config.epochs(), config.busyPoll(), metrics, this);
+    thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
+    listener = new PeerListener(config.listen(), Role.STANDBY, config.ringBytesMax(), config.key(), HANDSHAKE_BOUND, offer -> {}, this::accept);
+  }
+
+  public void start() {
+    thread.start();
+  }
+
+  /** Where it listens, with the port that the kernel chose. */
+  public SocketAddress address() {
+    return listener.address();
+  }
+
+  /** Completed when the guest goes on here; exceptionally when the loop ended for another reason. */
+  public CompletableFuture<Promoted> promoted() {
+    return promoted;
+  }
+
+  /** Leaves in good order: gives up what is held and tells the primary. */
+  public boolean stop(Duration bound) {
+    loop.post(loop::stop);
+    try {
+      return thread.join(bound);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
+  }
+
+  /** Ends the loop at once without a word to the primary: what the death of this process would do. */
+  void kill() throws InterruptedException {
+    listener.close();
+    loop.post(loop::die);
+    thread.join();
+  }
+
+  public StandbyState state() {
+    return loop.state();
+  }
+
+  public long wholeEpoch() {
+    return loop.wholeEpoch();
+  }
+
+  public long threadId() {
+    return thread.threadId();
+  }
+
+  private void accept(Session session) {
+    ReplicaLink link = session.receivingEnd();
+    loop.post(() -> loop.offer(link, session.offer().generation()));
+  }
+
+  private void runLoop() {
+    try {
+      if (config.core() >= 0) {
+        Threads.setAffinity(0, config.core());
+      }
+      loop.run();
+    } finally {
+      Throwable failure = loop.failure();
+      if (failure != null) {
+        promoted.completeExceptionally(failure);
+      } else if (loop.state() == StandbyState.STOPPED) {
+        promoted.cancel(false);
+      }
+    }
+  }
+
+  // ---- StandbyLoop.Control
+
+  @Override
+  public void requestGeneration(long generation) {
+    control.execute(
+        () -> {
+          Arbiter present = arbiter;
+          Arbiter.Verdict verdict = present == null ? Arbiter.Verdict.UNREACHABLE : present.request(generation, identity);
+          loop.post(() -> loop.event((protocol, now) -> tell(protocol, verdict, generation, now)));
+        });
+  }
+
+  private static void tell(StandbyProtocol protocol, Arbiter.Verdict verdict, long generation, long now) {
+    switch (verdict) {
+      case GRANTED -> protocol.onGranted(generation, now);
+      case DENIED -> protocol.onDenied(generation, now);
+      case UNREACHABLE -> protocol.onArbiterUnreachable(generation, now);
+    }
+  }
+
+  @Override
+  public void buildMachine(int kind, byte[] description, GuestMemory memory) {
+    control.execute(() -> build(kind, description, memory));
+  }
+
+  private void build(int kind, byte[] description, GuestMemory memory) {
+    try {
+      MachineEnvelope announced = MachineEnvelope.decode(description);
+      if (announced.detectorNanos() != config.epochs().detectorNanos()) {
+        throw new IllegalArgumentException(
+            "detector bound of the primary is " + announced.detectorNanos() / 1e6 + " ms, here it is " + config.epochs().detectorNanos() / 1e6 + " ms; start both with the same --bound");
+      }
+      Arbiter opened = host.arbiter(announced);
+      StandbyMachine machine = host.build(kind, announced, memory);
+      Mapping state = Mapping.anonymous(memory.state().bytes());
+      Arbiter before = arbiter;
+      Mapping stateBefore = stateBlock;
+      arbiter = opened;
+      stateBlock = state;
+      envelope = announced;
+      identity = host.identity(machine);
+      loop.post(
+          () -> {
+            loop.attachMachine(machine, state.hostVirt());
+            if (stateBefore != null) {
+              stateBefore.close();
+            }
+          });
+      if (before != null) {
+        before.close();
+      }
+    } catch (RuntimeException e) {
+      String line = String.valueOf(e.getMessage());
+      loop.post(() -> loop.refuseMachine(line));
+    }
+  }
+
+  @Override
+  public void discardMachine(StandbyMachine machine) {
+    control.execute(machine::close);
+  }
+
+  @Override
+  public void promoted(StandbyMachine machine, long nodePage, long generation, long epoch) {
+    MachineEnvelope announced = envelope;
+    if (announced == null) {
+      throw new IllegalStateException("promoted without an envelope");
+    }
+    promoted.complete(new Promoted(announced, machine, nodePage, generation, epoch, System.nanoTime()));
+  }
+
+  // ---- reports
+
+  /** The object behind {@code dyad status}. */
+  public Map<String, Object> report() {
+    Map<String, Object> report = new LinkedHashMap<>();
+    MachineEnvelope announced = envelope;
+    StandbyState state = loop.state();
+    report.put("role", "standby");
+    report.put("name", announced == null ? "" : announced.name());
+    report.put("pid", ProcessHandle.current().pid());
+    report.put("listen", listener.address().toString());
+    report.put("state", state.name());
+    report.put("protected", state == StandbyState.READY);
+    report.put("why", loop.why());
+    report.put("generation", loop.generation());
+    report.put("epoch", loop.wholeEpoch());
+    return report;
+  }
+
+  /** Ends listening and frees what is the node's; the promoted machine is its new owner's. */
+  @Override
+  public void close() {
+    listener.close();
+    control.shutdown();
+    if (!thread.isAlive()) {
+      loop.closeAll();
+      Mapping state = stateBlock;
+      if (state != null) {
+        state.close();
+      }
+      Arbiter present = arbiter;
+      if (present != null) {
+        present.close();
+      }
+    }
+  }
+}

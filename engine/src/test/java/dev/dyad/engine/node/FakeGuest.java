@@ -1,0 +1,144 @@
+package dev.dyad.engine.node;
+
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.bindings.linux.Memory;
+import dev.dyad.engine.vm.DirtyPages;
+import dev.dyad.engine.vm.GuestMemory;
+import dev.dyad.engine.vm.Hypervisor;
+import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.random.RandomGenerator;
+import java.util.random.RandomGeneratorFactory;
+
+/**
+ * A guest without a CPU: a thread that writes pages at random and counts its writes; the count is its machine state. Every page
+ * holds the number of the last write to it, so that memory and state can be compared as of one instant.
+ */
+final class FakeGuest implements Hypervisor {
+  private final GuestMemory memory;
+  private final Mapping ram;
+  private final boolean[] dirty;
+  private final ReentrantLock running = new ReentrantLock();
+  private final Thread vcpu;
+  private volatile boolean ended;
+  private volatile boolean halted;
+  private long writes;
+
+  FakeGuest(int pages, long seed, long nanosBetweenWrites) {
+    memory = GuestMemory.builder().block("ram", (long) pages << GuestMemory.PAGE_SHIFT).build(64 << 10);
+    ram = Mapping.anonymous((long) pages << GuestMemory.PAGE_SHIFT);
+    dirty = new boolean[pages];
+    RandomGenerator random = RandomGeneratorFactory.of("L64X128MixRandom").create(seed);
+    vcpu = Thread.ofPlatform().name("vcpu").daemon().start(() -> live(random, nanosBetweenWrites));
+  }
+
+  private void live(RandomGenerator random, long nanosBetweenWrites) {
+    while (!ended) {
+      running.lock();
+      try {
+        if (!halted) {
+          int page = random.nextInt(dirty.length);
+          writes++;
+          Memory.putLong(ram.hostVirt() + ((long) page << GuestMemory.PAGE_SHIFT) + 8L * random.nextInt(512), writes);
+          dirty[page] = true;
+        }
+      } finally {
+        running.unlock();
+      }
+      LockSupport.parkNanos(nanosBetweenWrites);
+    }
+  }
+
+  long hostVirt() {
+    return ram.hostVirt();
+  }
+
+  @Override
+  public GuestMemory memory() {
+    return memory;
+  }
+
+  @Override
+  public void startTracking() {
+    running.lock();
+    java.util.Arrays.fill(dirty, true);
+    running.unlock();
+  }
+
+  @Override
+  public void pause(Runnable meanwhile) {
+    meanwhile.run();
+    running.lock();
+  }
+
+  @Override
+  public boolean harvest(DirtyPages into) {
+    boolean own = running.isHeldByCurrentThread();
+    if (!own) {
+      running.lock();
+    }
+    try {
+      for (int page = 0; page < dirty.length; page++) {
+        if (dirty[page]) {
+          if (!into.add(page, 1)) {
+            return false;
+          }
+          dirty[page] = false;
+        }
+      }
+      return true;
+    } finally {
+      if (!own) {
+        running.unlock();
+      }
+    }
+  }
+
+  @Override
+  public void copyPages(DirtyPages pages, long destination) {
+    long to = destination;
+    for (int i = 0; i < pages.runCount(); i++) {
+      long bytes = (long) DirtyPages.pageCount(pages.run(i)) << GuestMemory.PAGE_SHIFT;
+      Memory.copy(ram.hostVirt() + (DirtyPages.firstPage(pages.run(i)) << GuestMemory.PAGE_SHIFT), to, bytes);
+      to += bytes;
+    }
+  }
+
+  @Override
+  public int captureState(long destination, int bytesMax) {
+    Memory.putLong(destination, writes);
+    return 8;
+  }
+
+  @Override
+  public void resume() {
+    running.unlock();
+  }
+
+  @Override
+  public void halt() {
+    running.lock();
+    halted = true;
+    running.unlock();
+  }
+
+  @Override
+  public void unhalt() {
+    halted = false;
+  }
+
+  boolean isHalted() {
+    return halted;
+  }
+
+  @Override
+  public void close() {
+    ended = true;
+    try {
+      vcpu.join();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    ram.close();
+  }
+}

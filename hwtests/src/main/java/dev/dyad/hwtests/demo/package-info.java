@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.hwtests.demo;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.hwtests.redis;
+
+import org.jspecify.annotations.NullMarked;
