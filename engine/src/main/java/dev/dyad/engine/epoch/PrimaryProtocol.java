@@ -328,11 +328,7 @@ public final class PrimaryProtocol {
       return;
     }
     generation = won;
-    if (state == STARTING) {
-      goAlone(Unprotected.NO_STANDBY_YET);
-    } else {
-      goOn(Unprotected.STANDBY_LOST, nowNanos);
-    }
+    goOn(state == STARTING ? Unprotected.NO_STANDBY_YET : Unprotected.STANDBY_LOST, nowNanos);
   }
 
   /** Somebody else holds {@code lost} or a later generation. */
@@ -368,7 +364,7 @@ public final class PrimaryProtocol {
         commitSinceNanos = nowNanos;
         actions.sayGoodbye(link, Goodbye.DETACH, sealedEpoch);
       }
-      case ARBITRATING -> {} // held until the verdict, like everything else
+      case STARTING, ARBITRATING -> {} // whether the guest may stay is what the arbiter is asked
       default -> {
         if (link != NO_LINK) {
           actions.endLink(link, LinkEnd.GOODBYE);

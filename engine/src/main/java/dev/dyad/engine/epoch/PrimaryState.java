@@ -9,7 +9,7 @@ import java.util.Set;
  * <pre>
  *  state         guest     output                       standby may hold a whole epoch
  *  NEW           -         -                            no
- *  STARTING      -         as it was before             no
+ *  STARTING      -         as it was before             perhaps, of an earlier generation
  *  ALONE         runs      passes                       no
  *  SYNCING       runs      passes                       no
  *  JOINING       runs      held per epoch               yes, from the seal of the baseline on
