@@ -88,14 +88,6 @@ public final class GuestOutput {
     return List.of(nics);
   }
 
-  public int nicCount() {
-    return nics.length;
-  }
-
-  public HeldOutput nic(int index) {
-    return nics[index];
-  }
-
   public long heldBytes() {
     long sum = 0;
     for (HeldOutput nic : nics) {

@@ -473,11 +473,6 @@ public final class HeldOutput implements AutoCloseable {
     return refused;
   }
 
-  /** The ring was found full at the last {@link #receive}: only a release makes room. The net thread asks. */
-  public boolean isFull() {
-    return wasFull;
-  }
-
   /** The outside's other end is gone. */
   public boolean isOutsideClosed() {
     return outsideClosed;

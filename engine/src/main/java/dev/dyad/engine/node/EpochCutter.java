@@ -49,12 +49,11 @@ final class EpochCutter implements AutoCloseable {
   /**
    * Ends the running epoch.
    *
-   * @param meanwhile see {@link Hypervisor#pause}
    * @param sealed called once while the guest is paused: what the guest sends from then on belongs to the next epoch
    */
-  void cut(Runnable meanwhile, Runnable sealed, Overflow overflow) {
+  void cut(Runnable sealed, Overflow overflow) {
     long start = System.nanoTime();
-    hypervisor.pause(meanwhile);
+    hypervisor.pause();
     sealed.run();
     pages = 0;
     boolean complete;

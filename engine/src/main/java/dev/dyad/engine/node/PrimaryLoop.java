@@ -16,7 +16,6 @@ import dev.dyad.engine.link.ReplicationLink;
 import dev.dyad.engine.memory.EpochWriter;
 import dev.dyad.engine.memory.LastSent;
 import dev.dyad.engine.net.GuestOutput;
-import dev.dyad.engine.net.HeldOutput;
 import dev.dyad.engine.net.LearnedAddresses;
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.vm.DirtyPages;
@@ -27,11 +26,11 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The primary's one loop: takes the guest's packets, moves the link, drives the protocol and carries out what it decides.
+ * The primary's one loop: drives the protocol, cuts and encodes epochs, moves the link, releases what is committed.
  *
- * <p>Thread: epoch. One thread does all of it, since a reply's way (packet, pause, ship, acknowledgement, release) then has no
- * hand-over between threads; docs/decisions/one-loop.md has the figures. Owns protocol, hypervisor, link and held output while it runs.
- * Others only {@link #post}. In steady state it allocates nothing.
+ * <p>Thread: epoch. One thread does all of it, since a reply's way (pause, ship, acknowledgement, release) then has no hand-over
+ * between threads; see docs/decisions/one-loop.md. Owns protocol, hypervisor and link while it runs. Others only {@link #post}, and the net thread
+ * rings {@link #doorbell} when output waits. In steady state it allocates nothing.
  */
 final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCutter.Overflow, Runnable {
   /** What the loop needs done by threads that may block; both answer with {@link #post}. */
@@ -65,7 +64,6 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
   private final EventFd doorbell = new EventFd();
   private final Poll waits;
-  private final Runnable meanwhile = this::serveOutput;
   private final Runnable sealed = this::sealOutput;
 
   // the link in use, or the one whose standby is still building its machine
@@ -108,7 +106,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     protocol = new PrimaryProtocol(config.epochs(), this);
     cutter = new EpochCutter(hypervisor, config.snapshotPages());
     lastSent = new LastSent(config.deltaCacheBytes());
-    waits = new Poll(2 + 2 * output.nics().size());
+    waits = new Poll(2);
   }
 
   /** Has {@code task} run on the loop's thread soon. Any thread. */
@@ -146,6 +144,11 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     event(PrimaryProtocol::onDetach);
   }
 
+  /** Has the loop look around soon; allocates nothing. Any thread. */
+  void doorbell() {
+    doorbell.signal();
+  }
+
   /** Ends the loop at once; nothing more leaves. To be posted. */
   void die() {
     finished = true;
@@ -155,7 +158,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   public void run() {
     try {
       while (!finished) {
-        int work = runPosted() + serveOutput() + serveLink() + stepBaseline() + stepShipping();
+        int work = runPosted() + serveLink() + stepBaseline() + stepShipping();
         long now = System.nanoTime();
         protocol.onTick(now);
         carryOut();
@@ -201,20 +204,6 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       done++;
     }
     return done;
-  }
-
-  private int serveOutput() {
-    int work = 0;
-    for (int i = 0; i < output.nicCount(); i++) {
-      HeldOutput nic = output.nic(i);
-      while (nic.receive() == HeldOutput.Received.FRAMES) {
-        work++;
-      }
-      if (nic.isPassing() || nic.isBlocked() || nic.isRefused()) {
-        nic.drain();
-      }
-    }
-    return work;
   }
 
   private int serveLink() {
@@ -292,7 +281,6 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   private void waitForRoom(long giveUpAt) {
     ReplicationLink present = link;
-    serveOutput();
     if (present == null || !present.isUp() || System.nanoTime() - giveUpAt > 0) {
       linkBroken = true;
       linkProblem = present == null ? "no link" : present.isUp() ? "the standby takes no more pages" : present.failure();
@@ -335,7 +323,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       if (sealWanted != 0) {
         long epoch = sealWanted;
         finishShipping();
-        cutter.cut(meanwhile, sealed, this);
+        cutter.cut(sealed, this);
         learned.encode(cutter.nodePage());
         long now = System.nanoTime();
         sealWanted = 0;
@@ -374,14 +362,6 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     }
     waits.set(0, doorbell.fd(), POLLIN());
     waits.set(1, present == null ? -1 : present.pollFd(), present == null ? 0 : present.pollEvents());
-    for (int i = 0; i < output.nicCount(); i++) {
-      HeldOutput nic = output.nic(i);
-      waits.set(2 + 2 * i, nic.guest().receiveFd(), POLLIN());
-      waits.set(3 + 2 * i, nic.isBlocked() ? nic.outside().sendFd() : -1, POLLOUT());
-      if (nic.isRefused() || nic.isFull()) {
-        timeout = Math.min(timeout, 1_000_000L);
-      }
-    }
     waits.awaitNanos(timeout);
     if (waits.ready(0) != 0) {
       doorbell.drain();

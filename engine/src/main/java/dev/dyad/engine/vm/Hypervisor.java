@@ -15,13 +15,8 @@ public interface Hypervisor extends AutoCloseable {
   /** Starts tracking writes. Until the first harvest every page counts as written, so a baseline must follow. */
   void startTracking();
 
-  /**
-   * Stops the vCPUs; on return no vCPU and no device writes guest memory. Of a halted guest it only takes hold.
-   *
-   * @param meanwhile called about every millisecond while the stop is awaited: a hypervisor whose own thread waits until its
-   *     guest's packets are taken can only stop after they were
-   */
-  void pause(Runnable meanwhile);
+  /** Stops the vCPUs; on return no vCPU and no device writes guest memory. Of a halted guest it only takes hold. */
+  void pause();
 
   /**
    * Adds the pages written since the last harvest to {@code into} and re-arms tracking for exactly these, in one step for each page.

@@ -66,8 +66,7 @@ final class FakeGuest implements Hypervisor {
   }
 
   @Override
-  public void pause(Runnable meanwhile) {
-    meanwhile.run();
+  public void pause() {
     running.lock();
   }
 
