@@ -452,4 +452,50 @@ struct dyad_shm {
     uint8_t control[64 * 64];
 };
 
+/*
+ * rdma: after the handshake both sides send one dyad_rdma_hello and one dyad_rdma_ready over the session's socket, which then stays
+ * open and silent: its end is the link's end. The primary writes the ring's bytes where they belong in the standby's ring; piece
+ * after piece in the order of positions, stripe after stripe on queue pair (position / stripe_bytes) % queue_pairs. The last piece of
+ * a batch on each queue pair carries the low 32 bits of the position that the batch reaches: everything before it that belongs to
+ * this queue pair is in place. Messages travel on queue pair 0, both ways.
+ */
+enum dyad_rdma_constants {
+    DYAD_RDMA_MAGIC = 0x52445944, /* "DYDR" */
+    DYAD_RDMA_QUEUE_PAIRS_MAX = 8,
+    DYAD_RDMA_RECEIVES_MIN = 16,
+};
+
+enum dyad_rdma_flags {
+    DYAD_RDMA_TCP_WILL_DO = 1, /* if rdma cannot be used, this side is content with tcp */
+};
+
+struct dyad_rdma_hello {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t flags;
+    uint32_t queue_pairs;        /* 0: there is no rdma on this side */
+    uint32_t mtu_bytes;
+    uint8_t gid[16];
+    uint64_t ring_virt;          /* of the standby: where its ring is */
+    uint64_t ring_bytes;
+    uint32_t ring_key;           /* of the standby: the right to write there */
+    uint32_t lid;                /* InfiniBand only, else 0 */
+    uint32_t receives;           /* posted on each queue pair: how much may be sent unasked */
+    uint32_t stripe_bytes;       /* of the primary, a power of two */
+    uint32_t queue_pair[8];
+    uint32_t first_packet[8];
+};
+
+/* The sender can be written and sent to; or it could not connect, and the link ends here. */
+struct dyad_rdma_ready {
+    uint32_t magic;
+    uint32_t connected; /* 1 or 0 */
+};
+
+struct dyad_rdma_message {
+    uint64_t released;            /* of the standby: the ring is free before this position */
+    uint32_t taken[8];            /* receives that were used and posted again since the link came up, for each queue pair */
+    struct dyad_control control;  /* all zero: none */
+};
+
 #endif

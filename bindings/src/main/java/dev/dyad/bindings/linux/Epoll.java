@@ -65,6 +65,11 @@ public final class Epoll implements AutoCloseable {
         return Memory.getLong(events + index * EVENT_BYTES + DATA);
     }
 
+    /** Itself polls readable while one of its descriptors is ready: several behind one. */
+    public int fd() {
+        return descriptor.fd();
+    }
+
     @Override
     public void close() {
         descriptor.close();

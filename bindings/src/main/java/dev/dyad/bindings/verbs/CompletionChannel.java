@@ -39,8 +39,8 @@ public final class CompletionChannel extends VerbsObject {
     /** Takes all notifications; acknowledged at once, since destroying a queue waits for that. Gives their number; never waits. */
     public int drain() {
         int count = 0;
-        while (Verbs.status("ibv_get_cq_event", pointer(), event, event + 8) == 0) {
-            Verbs.call("ibv_ack_cq_events", Memory.getLong(event), 1);
+        while (Verbs.notification(pointer(), event, event + 8) == 0) {
+            Verbs.acknowledge(Memory.getLong(event), 1);
             count++;
         }
         return count;

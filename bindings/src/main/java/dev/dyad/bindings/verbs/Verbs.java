@@ -54,6 +54,14 @@ public final class Verbs {
             LINKER.downcallHandle(FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_INT, JAVA_LONG));
     private static final MethodHandle NOTIFY = LINKER.downcallHandle(FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_INT));
 
+    /** Waiting must not allocate either; its own class, because without the libraries there is nothing to link. */
+    private static final class Notifications {
+        private static final MethodHandle GET = LINKER.downcallHandle(
+                LIBRARIES.findOrThrow("ibv_get_cq_event"), FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG));
+        private static final MethodHandle ACKNOWLEDGE = LINKER.downcallHandle(
+                LIBRARIES.findOrThrow("ibv_ack_cq_events"), FunctionDescriptor.ofVoid(JAVA_LONG, JAVA_INT));
+    }
+
     private Verbs() {}
 
     /** Why verbs cannot be used here, in one line; empty when they can. */
@@ -123,6 +131,23 @@ public final class Verbs {
     static int requestNotify(MemorySegment function, long queue, int solicitedOnly) {
         try {
             return (int) NOTIFY.invokeExact(function, queue, solicitedOnly);
+        } catch (Throwable t) {
+            throw unexpected(t);
+        }
+    }
+
+    /** ibv_get_cq_event(3); 0 when there was one. */
+    static int notification(long channel, long queue, long cookie) {
+        try {
+            return (int) Notifications.GET.invokeExact(channel, queue, cookie);
+        } catch (Throwable t) {
+            throw unexpected(t);
+        }
+    }
+
+    static void acknowledge(long queue, int count) {
+        try {
+            Notifications.ACKNOWLEDGE.invokeExact(queue, count);
         } catch (Throwable t) {
             throw unexpected(t);
         }

@@ -495,5 +495,21 @@ public class wire_h extends wire_h$shared {
     public static int DYAD_SHM_SLOTS() {
         return DYAD_SHM_SLOTS;
     }
+    private static final int DYAD_RDMA_MAGIC = (int)1380211012L;
+    public static int DYAD_RDMA_MAGIC() {
+        return DYAD_RDMA_MAGIC;
+    }
+    private static final int DYAD_RDMA_QUEUE_PAIRS_MAX = (int)8L;
+    public static int DYAD_RDMA_QUEUE_PAIRS_MAX() {
+        return DYAD_RDMA_QUEUE_PAIRS_MAX;
+    }
+    private static final int DYAD_RDMA_RECEIVES_MIN = (int)16L;
+    public static int DYAD_RDMA_RECEIVES_MIN() {
+        return DYAD_RDMA_RECEIVES_MIN;
+    }
+    private static final int DYAD_RDMA_TCP_WILL_DO = (int)1L;
+    public static int DYAD_RDMA_TCP_WILL_DO() {
+        return DYAD_RDMA_TCP_WILL_DO;
+    }
 }
 
