@@ -103,6 +103,20 @@ public final class Files {
         }
     }
 
+    /** pipe2(2): the reading end and the writing end. {@code flags} may be O_NONBLOCK; both are close-on-exec. */
+    public static FileDescriptor[] pipe(int flags) {
+        long into = ThreadScratch.address();
+        NativeException.check(Syscall.call(SYS_pipe2(), into, flags | O_CLOEXEC()), "pipe2", "flags=0x" + Integer.toHexString(flags));
+        int reading = Memory.getInt(into);
+        int writing = Memory.getInt(into + Integer.BYTES);
+        return new FileDescriptor[] {FileDescriptor.adopt(reading), FileDescriptor.adopt(writing)};
+    }
+
+    /** fchmod(2); returns 0 or {@code -errno}. */
+    public static int setMode(int fd, int mode) {
+        return (int) Syscall.call(SYS_fchmod(), fd, mode);
+    }
+
     /** fcntl(2) F_SETPIPE_SZ; returns the size that the pipe has now, or {@code -errno}. */
     public static int setPipeBytes(int fd, int bytes) {
         return (int) Syscall.call(SYS_fcntl(), fd, F_SETPIPE_SZ(), bytes);

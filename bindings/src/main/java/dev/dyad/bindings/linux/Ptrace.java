@@ -2,6 +2,8 @@ package dev.dyad.bindings.linux;
 
 import static dev.dyad.bindings.abi.linux.linux_h.*;
 
+import dev.dyad.bindings.abi.linux.iovec;
+
 /**
  * ptrace(2) and wait4(2) of single threads of other processes.
  *
@@ -12,6 +14,10 @@ import static dev.dyad.bindings.abi.linux.linux_h.*;
  * wait takes the stop away from ours and reports the process as ended. Any other thread of it will do. All calls return 0 or {@code -errno} unless they say more.
  */
 public final class Ptrace {
+
+    // <sys/ptrace.h> and <linux/elf.h>; both since Linux 2.6.34.
+    private static final int PTRACE_GETREGSET = 0x4204;
+    private static final int NT_X86_XSTATE = 0x202;
 
     private Ptrace() {}
 
@@ -33,6 +39,19 @@ public final class Ptrace {
     /** PTRACE_SETREGS. */
     public static int setRegisters(int tid, Registers from) {
         return request(PTRACE_SETREGS(), tid, 0, from.hostVirt());
+    }
+
+    /**
+     * PTRACE_GETREGSET of NT_X86_XSTATE: copies the FPU and vector registers, in the standard XSAVE form, to {@code intoVirt}.
+     *
+     * @return bytes copied (never more than {@code bytes}), or {@code -errno}
+     */
+    public static int getExtendedState(int tid, long intoVirt, int bytes) {
+        long vector = ThreadScratch.address();
+        Memory.putLong(vector + iovec.iov_base$offset(), intoVirt);
+        Memory.putLong(vector + iovec.iov_len$offset(), bytes);
+        int result = request(PTRACE_GETREGSET, tid, NT_X86_XSTATE, vector);
+        return result < 0 ? result : (int) Memory.getLong(vector + iovec.iov_len$offset());
     }
 
     /** PTRACE_SINGLESTEP, delivering {@code signal} unless 0. */

@@ -112,10 +112,16 @@ public final class Sockets {
         return Syscall.call(SYS_recvmsg(), fd, message(vector.hostVirt(), vector.count(), 0, 0), flags);
     }
 
-    /** Sends a descriptor with one byte of data over a unix socket; returns 1 or {@code -errno}. */
+    /** Sends a descriptor with one zero byte of data over a unix socket; returns 1 or {@code -errno}. */
     public static int sendDescriptor(int fd, int passed) {
+        return sendDescriptor(fd, passed, (byte) 0);
+    }
+
+    /** Sends a descriptor with the byte {@code data}, for receivers that read it as part of their stream. */
+    public static int sendDescriptor(int fd, int passed, byte data) {
         long at = ThreadScratch.address() + ThreadScratch.BYTES / 2;
         long control = oneByteMessageControl(at);
+        Memory.putByte(Memory.getLong(at + iovec.iov_base$offset()), data);
         Memory.putLong(control + cmsghdr.cmsg_len$offset(), CMSG_ONE_FD_LENGTH);
         Memory.putInt(control + cmsghdr.cmsg_level$offset(), SOL_SOCKET());
         Memory.putInt(control + cmsghdr.cmsg_type$offset(), SCM_RIGHTS());
