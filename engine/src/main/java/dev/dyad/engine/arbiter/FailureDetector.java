@@ -51,7 +51,8 @@ public final class FailureDetector {
       heardSeenNanos = heard;
       forgivenNanos = 0;
     }
-    long unseen = nowNanos - Math.max(checkedAtNanos, heard) - checkNanosMax;
+    long since = heard - checkedAtNanos > 0 ? heard : checkedAtNanos;
+    long unseen = nowNanos - since - checkNanosMax;
     checkedAtNanos = nowNanos;
     if (unseen > 0) {
       forgivenNanos += unseen;
