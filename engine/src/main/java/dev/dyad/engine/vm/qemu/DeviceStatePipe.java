@@ -40,6 +40,7 @@ final class DeviceStatePipe implements AutoCloseable {
   private static final int ANY_USER_WRITES = 0622;
   private static final int FDSET = 0x64796164;
   private static final int STOP_BOUND_MILLIS = 30_000;
+  private static final int STOP_CHECK_MILLIS = 100;
 
   private final QmpChannel qmp;
   private final FileDescriptor reading;
@@ -83,12 +84,8 @@ final class DeviceStatePipe implements AutoCloseable {
     }
   }
 
-  /**
-   * Stops the guest; on return neither a vCPU nor a device writes its memory.
-   *
-   * @param meanwhile called about every millisecond while the stop is awaited
-   */
-  void stop(Runnable meanwhile) {
+  /** Stops the guest; on return neither a vCPU nor a device writes its memory. */
+  void stop() {
     poll.set(2, -1, 0);
     openings.take();
     stateEnded = false;
@@ -101,16 +98,13 @@ final class DeviceStatePipe implements AutoCloseable {
     qmp.send(command, commandBytes);
     long end = System.nanoTime() + STOP_BOUND_MILLIS * 1_000_000L;
     while ((openings.take() & IN_OPEN) == 0) {
-      int ready = poll.await(1);
+      poll.await(STOP_CHECK_MILLIS);
       qmp.poll();
       if (qmp.answered()) {
         throw new QemuException("QEMU did not stop for a checkpoint: " + qmp.failure());
       }
-      if (ready == 0) {
-        meanwhile.run();
-        if (System.nanoTime() > end) {
-          throw new QemuException("QEMU did not stop within " + STOP_BOUND_MILLIS / 1000 + " s");
-        }
+      if (System.nanoTime() > end) {
+        throw new QemuException("QEMU did not stop within " + STOP_BOUND_MILLIS / 1000 + " s");
       }
     }
   }

@@ -165,12 +165,12 @@ public final class QemuAttach implements Hypervisor {
   }
 
   @Override
-  public void pause(Runnable meanwhile) {
+  public void pause() {
     qmp.lock().lock();
     stateRead = false;
     boolean stopped = false;
     try {
-      statePipe.stop(meanwhile);
+      statePipe.stop();
       stopped = true;
     } finally {
       if (!stopped) {
