@@ -29,7 +29,8 @@ class ArchitectureTest {
           Map.entry("observe", List.of()),
           Map.entry("arbiter", List.of()),
           Map.entry("vm", List.of()),
-          Map.entry("vm.qemu", List.of("vm")),
+          Map.entry("guest", List.of()),
+          Map.entry("vm.qemu", List.of("vm", "observe")),
           Map.entry("vm.kvm", List.of("vm", "net", "disk")),
           Map.entry("memory", List.of("vm", "wire", "link")),
           Map.entry("link", List.of("wire")),
@@ -37,7 +38,7 @@ class ArchitectureTest {
           Map.entry("disk", List.of("wire", "link")),
           Map.entry(
               "node", List.of("epoch", "wire", "observe", "arbiter", "vm", "vm.qemu", "vm.kvm", "memory", "link", "net", "disk")),
-          Map.entry("cli", List.of("node", "observe")));
+          Map.entry("cli", List.of("node", "observe", "epoch", "link")));
 
   @TestFactory
   Stream<DynamicTest> shouldOnlyImportDownwards() {

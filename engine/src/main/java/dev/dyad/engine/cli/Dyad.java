@@ -3,6 +3,7 @@ package dev.dyad.engine.cli;
 import java.util.Comparator;
 import java.util.List;
 import java.util.ServiceLoader;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -36,9 +37,10 @@ public final class Dyad implements Runnable {
   /** The whole command line, with the commands of every module on the class path. */
   public static CommandLine commandLine() {
     CommandLine root = new CommandLine(new Dyad());
+    Stream<Object> own = Stream.of(new AttachCommand(), new StatusCommand());
+    Stream<Object> others = ServiceLoader.load(CommandProvider.class).stream().flatMap(provider -> provider.get().commands().stream());
     List<Object> commands =
-        ServiceLoader.load(CommandProvider.class).stream()
-            .flatMap(provider -> provider.get().commands().stream())
+        Stream.concat(own, others)
             .sorted(Comparator.comparing(command -> CommandSpec.forAnnotatedObject(command).name()))
             .toList();
     commands.forEach(root::addSubcommand);

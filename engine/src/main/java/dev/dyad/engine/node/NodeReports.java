@@ -32,4 +32,29 @@ public final class NodeReports {
     report.put("max", total.getMaxValue());
     return report;
   }
+
+  /** A report as people read it: a line of what matters, then the rest. */
+  public static String text(Map<String, Object> report) {
+    StringBuilder out = new StringBuilder();
+    boolean isProtected = Boolean.TRUE.equals(report.get("protected"));
+    String why = String.valueOf(report.getOrDefault("why", ""));
+    out.append(report.get("role")).append(" of ").append(report.get("name")).append(" (pid ").append(report.get("pid")).append("): ");
+    out.append(isProtected ? "protected" : "NOT protected").append(why.isEmpty() ? "" : ", " + why).append('\n');
+    for (Map.Entry<String, Object> entry : report.entrySet()) {
+      switch (entry.getKey()) {
+        case "role", "name", "pid", "protected", "why" -> {}
+        default -> out.append(String.format("  %-20s %s%n", entry.getKey(), value(entry.getValue())));
+      }
+    }
+    return out.toString();
+  }
+
+  private static String value(Object value) {
+    if (value instanceof Map<?, ?> map) {
+      StringBuilder out = new StringBuilder();
+      map.forEach((key, number) -> out.append(out.isEmpty() ? "" : ", ").append(key).append(' ').append(value(number)));
+      return out.toString();
+    }
+    return value instanceof Double number ? String.format("%.1f", number) : String.valueOf(value);
+  }
 }

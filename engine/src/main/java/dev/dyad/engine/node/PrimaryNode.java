@@ -96,6 +96,11 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     findStandby();
   }
 
+  /** Rung by the net thread when output of an epoch waits; allocates nothing. */
+  public void doorbell() {
+    loop.doorbell();
+  }
+
   /** Ends protection in good order; the guest runs on. Returns when it is done, at the latest after {@code bound}. */
   public boolean detach(Duration bound) {
     loop.post(loop::detach);

@@ -1,5 +1,6 @@
 package dev.dyad.engine.vm.qemu;
 
+import dev.dyad.engine.observe.RuntimeDirectory;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,7 +14,7 @@ import java.util.stream.Stream;
  * A small file that says which process protects which QEMU, for those who come after its death: the guest of a dead
  * protector runs, its held output goes nowhere, and somebody has to know.
  *
- * <p>In {@code $XDG_RUNTIME_DIR/dyad} ({@code /run/dyad} for root, {@code /tmp/dyad-USER} where there is neither).
+ * <p>In the {@link RuntimeDirectory}.
  */
 public final class AttachmentMark {
 
@@ -49,7 +50,7 @@ public final class AttachmentMark {
     facts.setProperty("protector", Integer.toString(self.pid()));
     facts.setProperty("protector.start", Long.toString(self.startTime()));
     try {
-      Path directory = Files.createDirectories(directory());
+      Path directory = directory();
       Path part = Files.createTempFile(directory, ".mark", "");
       try (var out = Files.newBufferedWriter(part)) {
         facts.store(out, null);
@@ -125,10 +126,6 @@ public final class AttachmentMark {
   }
 
   private static Path directory() {
-    String runtime = System.getenv("XDG_RUNTIME_DIR");
-    if (runtime != null && runtime.startsWith("/")) {
-      return Path.of(runtime, "dyad");
-    }
-    return Files.isWritable(Path.of("/run")) ? Path.of("/run/dyad") : Path.of("/tmp", "dyad-" + System.getProperty("user.name"));
+    return RuntimeDirectory.path();
   }
 }

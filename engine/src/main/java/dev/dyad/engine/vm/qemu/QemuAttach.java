@@ -140,6 +140,11 @@ public final class QemuAttach implements Hypervisor {
     return description;
   }
 
+  /** Equal for as long as this QEMU lives, and no other's. */
+  public String identity() {
+    return "qemu-" + process.pid() + "-" + process.startTime();
+  }
+
   public int pid() {
     return process.pid();
   }

@@ -1,0 +1,173 @@
+package dev.dyad.engine.node;
+
+import dev.dyad.bindings.linux.EventFd;
+import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.engine.arbiter.FileArbiter;
+import dev.dyad.engine.epoch.EpochConfig;
+import dev.dyad.engine.epoch.PrimaryState;
+import dev.dyad.engine.link.SharedKey;
+import dev.dyad.engine.net.GuestNic;
+import dev.dyad.engine.net.GuestOutput;
+import dev.dyad.engine.net.HeldOutput;
+import dev.dyad.engine.net.LearnedAddresses;
+import dev.dyad.engine.net.NetThread;
+import dev.dyad.engine.net.OutputEpoch;
+import dev.dyad.engine.net.QmpCommands;
+import dev.dyad.engine.net.RedirectorPair;
+import dev.dyad.engine.net.ReleaseGate;
+import dev.dyad.engine.observe.RuntimeDirectory;
+import dev.dyad.engine.vm.qemu.QemuAttach;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A running QEMU with everything that makes it a primary: the attachment, its redirected NICs, the net thread, the arbiter, the node.
+ *
+ * <p>Control thread. Closing detaches in good order: protection ends, the NICs are given back, the guest runs on.
+ */
+public final class AttachedQemu implements AutoCloseable {
+  /** Tells the standby which hypervisor's description it gets. */
+  public static final int MACHINE_KIND = 1;
+
+  private static final long HELD_BYTES = 16L << 20;
+  private static final Duration DETACH_BOUND = Duration.ofSeconds(10);
+
+  /**
+   * What the operator says.
+   *
+   * @param name of the guest, or empty: {@code qemu-PID}
+   * @param generationFile of the arbiter, or null for the default in the runtime directory
+   */
+  public record Options(
+      String name, SocketAddress standby, @Nullable SharedKey key, EpochConfig epochs, @Nullable Path generationFile, boolean busyPoll, int core) {}
+
+  private final QemuAttach qemu;
+  private final FileArbiter arbiter;
+  private final LearnedAddresses learned = new LearnedAddresses();
+  private final EventFd netBell = new EventFd();
+  private final List<RedirectorPair> pairs = new ArrayList<>();
+  private final List<HeldOutput> nics = new ArrayList<>();
+  private final PrimaryNode node;
+  private final NetThread net;
+  private final Thread netThread;
+
+  private AttachedQemu(QemuAttach qemu, Options options, FileArbiter arbiter, String name, Path generationFile, long generation, long firstEpoch, boolean promoted) {
+    this.qemu = qemu;
+    this.arbiter = arbiter;
+    OutputEpoch epoch = new OutputEpoch(firstEpoch);
+    ReleaseGate gate = new ReleaseGate(arbiter::newest, generation);
+    try {
+      QmpCommands qmp = commands(qemu);
+      for (GuestNic nic : GuestNic.of(qmp)) {
+        RedirectorPair pair = RedirectorPair.open(qmp, nic, qemu.pid(), RuntimeDirectory.path());
+        pairs.add(pair);
+        nics.add(new HeldOutput(pair.guest(), pair.outside(), gate, epoch, learned, netBell, HELD_BYTES, true));
+      }
+      PrimaryConfig config =
+          new PrimaryConfig(
+              name,
+              qemu.identity(),
+              options.standby(),
+              options.key(),
+              options.epochs(),
+              PrimaryConfig.RING_BYTES,
+              PrimaryConfig.SNAPSHOT_PAGES,
+              PrimaryConfig.DELTA_CACHE_BYTES,
+              options.busyPoll(),
+              options.core());
+      byte[] description = qemu.description().toJson().getBytes(StandardCharsets.UTF_8);
+      MachineEnvelope envelope = new MachineEnvelope(name, generationFile.toString(), options.epochs().detectorNanos(), description);
+      GuestOutput output = new GuestOutput(epoch, gate, nics);
+      node = new PrimaryNode(config, qemu, output, learned, arbiter, MACHINE_KIND, envelope);
+      net = new NetThread(nics.stream().map(nic -> new NetThread.Nic(nic, null)).toList(), netBell, node::doorbell, false);
+      netThread = Thread.ofPlatform().name("net").daemon().start(net);
+      output.pass();
+      gate.goAlone(generation);
+      pairs.forEach(RedirectorPair::engage);
+      if (promoted) {
+        node.startPromoted(generation, firstEpoch);
+      } else {
+        node.start(generation);
+      }
+    } catch (RuntimeException e) {
+      pairs.forEach(RedirectorPair::close);
+      throw e;
+    }
+  }
+
+  /**
+   * Attaches to the QEMU behind a QMP socket, or to a process.
+   *
+   * @throws RuntimeException with one line that says what forbids it; nothing is changed then
+   */
+  public static AttachedQemu attach(@Nullable Path qmp, int pid, Options options) {
+    QemuAttach qemu = qmp != null ? QemuAttach.attach(qmp) : QemuAttach.attach(pid);
+    try {
+      String name = options.name().isEmpty() ? "qemu-" + qemu.pid() : options.name();
+      Path file = options.generationFile();
+      Path generationFile = file != null ? file : RuntimeDirectory.path().resolve(name + ".generation");
+      FileArbiter arbiter = FileArbiter.open(generationFile);
+      try {
+        long generation = PrimaryNode.generationFor(arbiter, qemu.identity(), generationFile.toString());
+        RedirectorPair.orphans(commands(qemu)).forEach(netdev -> RedirectorPair.removeOrphan(commands(qemu), netdev));
+        return new AttachedQemu(qemu, options, arbiter, name, generationFile, generation, 1, false);
+      } catch (RuntimeException e) {
+        arbiter.close();
+        throw e;
+      }
+    } catch (RuntimeException e) {
+      qemu.close();
+      throw e;
+    }
+  }
+
+  private static QmpCommands commands(QemuAttach qemu) {
+    return (command, arguments) -> qemu.qmp().execute(command, arguments).toString();
+  }
+
+  public PrimaryNode node() {
+    return node;
+  }
+
+  public int pid() {
+    return qemu.pid();
+  }
+
+  public Map<String, Object> report() {
+    return node.report();
+  }
+
+  /** Whether this side has lost the guest to the other one. */
+  public boolean isFenced() {
+    return node.state() == PrimaryState.FENCED;
+  }
+
+  @Override
+  public void close() {
+    boolean ended = node.detach(DETACH_BOUND);
+    if (ended && node.state() == PrimaryState.STOPPED) {
+      for (int i = 0; i < pairs.size(); i++) {
+        pairs.get(i).disengage(nics.get(i));
+      }
+    }
+    net.stop();
+    try {
+      netThread.join();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    net.close();
+    pairs.forEach(RedirectorPair::close);
+    nics.forEach(HeldOutput::close);
+    node.close();
+    qemu.close();
+    arbiter.close();
+    learned.close();
+    netBell.close();
+  }
+}
