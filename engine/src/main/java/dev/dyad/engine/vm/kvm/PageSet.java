@@ -1,0 +1,114 @@
+package dev.dyad.engine.vm.kvm;
+
+import dev.dyad.engine.vm.DirtyPages;
+import java.util.Arrays;
+
+/**
+ * A set of page numbers that is cheap to fill, to empty and to ask: a bitmap, and beside it the pages in the order in which they
+ * came while there are not too many of them; beyond that the bitmap is walked.
+ *
+ * <p>One thread at a time. Nothing is allocated after construction.
+ */
+final class PageSet {
+  private static final int LISTED_MAX = 1 << 16;
+
+  private final long pages;
+  private final long[] bits;
+  private final int[] listed;
+  private int count;
+  private boolean overflown;
+
+  PageSet(long pages) {
+    if (pages > Integer.MAX_VALUE) {
+      throw new IllegalArgumentException("page set of " + pages + " pages exceeds the bound of " + Integer.MAX_VALUE);
+    }
+    this.pages = pages;
+    bits = new long[Math.toIntExact((pages + 63) >>> 6)];
+    listed = new int[(int) Math.min(LISTED_MAX, pages)];
+  }
+
+  long pages() {
+    return pages;
+  }
+
+  boolean isEmpty() {
+    return count == 0 && !overflown;
+  }
+
+  void add(long page) {
+    int word = (int) (page >>> 6);
+    long bit = 1L << page;
+    if ((bits[word] & bit) != 0) {
+      return;
+    }
+    bits[word] |= bit;
+    if (count < listed.length && !overflown) {
+      listed[count++] = (int) page;
+    } else {
+      overflown = true;
+    }
+  }
+
+  void clear() {
+    if (overflown) {
+      Arrays.fill(bits, 0);
+    } else {
+      for (int i = 0; i < count; i++) {
+        bits[listed[i] >>> 6] = 0;
+      }
+    }
+    count = 0;
+    overflown = false;
+  }
+
+  void moveTo(PageSet other) {
+    if (overflown) {
+      for (int word = 0; word < bits.length; word++) {
+        for (long rest = bits[word]; rest != 0; rest &= rest - 1) {
+          other.add(((long) word << 6) + Long.numberOfTrailingZeros(rest));
+        }
+      }
+    } else {
+      for (int i = 0; i < count; i++) {
+        other.add(listed[i]);
+      }
+    }
+    clear();
+  }
+
+  /**
+   * Moves pages to {@code into} while there is room.
+   *
+   * @return false when some are left
+   */
+  boolean moveTo(DirtyPages into) {
+    return overflown ? moveWalked(into) : moveListed(into);
+  }
+
+  private boolean moveListed(DirtyPages into) {
+    int moved = 0;
+    while (moved < count && into.add(listed[moved], 1)) {
+      int page = listed[moved++];
+      bits[page >>> 6] &= ~(1L << page);
+    }
+    System.arraycopy(listed, moved, listed, 0, count - moved);
+    count -= moved;
+    return count == 0;
+  }
+
+  private boolean moveWalked(DirtyPages into) {
+    for (int word = 0; word < bits.length; word++) {
+      while (bits[word] != 0) {
+        int start = Long.numberOfTrailingZeros(bits[word]);
+        int length = Long.numberOfTrailingZeros(~(bits[word] >>> start));
+        if (!into.add(((long) word << 6) + start, length)) {
+          return false;
+        }
+        bits[word] &= length == 64 ? 0 : ~(((1L << length) - 1) << start);
+      }
+    }
+    count = 0;
+    overflown = false;
+    return true;
+  }
+}

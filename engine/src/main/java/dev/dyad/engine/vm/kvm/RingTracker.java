@@ -1,0 +1,92 @@
+package dev.dyad.engine.vm.kvm;
+
+import static dev.dyad.bindings.abi.kvm.kvm_h.KVM_MEM_LOG_DIRTY_PAGES;
+
+import dev.dyad.bindings.kvm.DirtyRing;
+import dev.dyad.bindings.kvm.KvmVm;
+import dev.dyad.bindings.linux.NativeException;
+import dev.dyad.engine.vm.DirtyPages;
+
+/**
+ * Dirty pages from the rings that KVM fills, one a vCPU. The same page can be in several of them: it is given once.
+ *
+ * <p>Pages are write-protected again (KVM_RESET_DIRTY_RINGS) before this returns, so a copy made afterwards misses no write. A vCPU
+ * whose ring is full empties all rings into {@code pending} itself and goes on; the guest does not wait for the epoch's end.
+ */
+final class RingTracker implements DirtyTracker {
+  private final KvmVm vm;
+  private final GuestRam ram;
+  private final DirtyRing[] rings;
+
+  /** Found and protected again, not given yet. Guarded by this. */
+  private final PageSet pending;
+
+  private volatile long ringFullCount;
+
+  RingTracker(KvmVm vm, GuestRam ram, DirtyRing[] rings) {
+    this.vm = vm;
+    this.ram = ram;
+    this.rings = rings;
+    pending = new PageSet(ram.pages());
+  }
+
+  @Override
+  public void start() {
+    ram.attach(vm, (int) KVM_MEM_LOG_DIRTY_PAGES());
+    forget();
+  }
+
+  /** Called with everything still to be copied: what was written until now need not be found again. */
+  private synchronized void forget() {
+    drain();
+    ram.takeDeviceWrites(pending);
+    pending.clear();
+  }
+
+  @Override
+  public synchronized boolean harvest(DirtyPages into) {
+    drain();
+    ram.takeDeviceWrites(pending);
+    return pending.moveTo(into);
+  }
+
+  @Override
+  @SuppressWarnings("NonAtomicVolatileUpdate") // under the lock
+  public synchronized void ringFull() {
+    ringFullCount++;
+    drain();
+  }
+
+  private void drain() {
+    int taken = 0;
+    for (int i = 0; i < rings.length; i++) {
+      DirtyRing ring = rings[i];
+      for (long entry = ring.peek(); entry != DirtyRing.NONE; entry = ring.peek()) {
+        pending.add(ram.firstPage(DirtyRing.slot(entry)) + DirtyRing.page(entry));
+        ring.take();
+        taken++;
+      }
+    }
+    if (taken > 0) {
+      NativeException.check(vm.resetDirtyRings(), "KVM_RESET_DIRTY_RINGS", "");
+    }
+  }
+
+  @Override
+  public long ringFullCount() {
+    return ringFullCount;
+  }
+
+  @Override
+  public void stop() {
+    ram.attach(vm, 0);
+    forget();
+  }
+
+  @Override
+  public void close() {
+    for (DirtyRing ring : rings) {
+      ring.close();
+    }
+  }
+}

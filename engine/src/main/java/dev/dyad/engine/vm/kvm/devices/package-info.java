@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.vm.kvm.devices;
+
+import org.jspecify.annotations.NullMarked;
