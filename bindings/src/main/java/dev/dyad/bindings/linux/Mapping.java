@@ -68,6 +68,20 @@ public final class Mapping implements AutoCloseable {
         }
     }
 
+    /**
+     * Puts a copy of a mirrored ring's bytes behind its addresses: whoever else has the old memory mapped has it for himself from now on.
+     */
+    public void unshareMirrored() {
+        try (MemFd copy = MemFd.create("dyad-ring", bytes)) {
+            try (Mapping target = shared(copy.fd(), 0, bytes)) {
+                Memory.copy(hostVirt, target.hostVirt, bytes);
+            }
+            int protection = PROT_READ() | PROT_WRITE();
+            mmap(hostVirt, bytes, protection, MAP_SHARED() | MAP_FIXED(), copy.fd(), 0);
+            mmap(hostVirt + bytes, bytes, protection, MAP_SHARED() | MAP_FIXED(), copy.fd(), 0);
+        }
+    }
+
     private static long mmap(long at, long bytes, int protection, int flags, int fd, long offset) {
         long result = Syscall.call(SYS_mmap(), at, bytes, protection, flags, fd, offset);
         return NativeException.check(result, "mmap", "bytes=" + bytes + " flags=0x" + Integer.toHexString(flags) + " fd=" + fd

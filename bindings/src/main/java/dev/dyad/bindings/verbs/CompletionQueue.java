@@ -57,10 +57,14 @@ public final class CompletionQueue extends VerbsObject {
         return Verbs.poll(pollFunction, pointer, BATCH, completions);
     }
 
-    /** The next completion is to notify the channel; whoever then sleeps polls once more before. Returns 0 or a positive errno. */
-    public int arm() {
+    /**
+     * The next completion is to notify the channel; whoever then sleeps polls once more before. Returns 0 or a positive errno.
+     *
+     * @param solicitedOnly only failures and what the peer sent with {@code IBV_SEND_SOLICITED}
+     */
+    public int arm(boolean solicitedOnly) {
         requireOpen();
-        return Verbs.requestNotify(notifyFunction, pointer, 0);
+        return Verbs.requestNotify(notifyFunction, pointer, solicitedOnly ? 1 : 0);
     }
 
     public long workId(int index) {

@@ -69,15 +69,15 @@ public final class PeerSocket implements AutoCloseable {
     return internet;
   }
 
-  int fd() {
+  public int fd() {
     return socket.fd();
   }
 
-  int millisLeft() {
+  public int millisLeft() {
     return (int) Math.max(0, Math.min(Integer.MAX_VALUE, (deadlineNanos - System.nanoTime()) / 1_000_000));
   }
 
-  void write(byte[] bytes) throws IOException {
+  public void write(byte[] bytes) throws IOException {
     for (int done = 0; done < bytes.length; ) {
       int piece = Math.min(BUFFER_BYTES, bytes.length - done);
       Memory.copyFrom(bytes, done, buffer.hostVirt(), piece);
@@ -93,7 +93,7 @@ public final class PeerSocket implements AutoCloseable {
   }
 
   /** Reads exactly so many bytes, none of what follows. */
-  byte[] read(int bytes) throws IOException {
+  public byte[] read(int bytes) throws IOException {
     byte[] into = new byte[bytes];
     for (int done = 0; done < bytes; ) {
       long result = Sockets.receive(socket.fd(), buffer.hostVirt(), Math.min(BUFFER_BYTES, bytes - done), linux_h.MSG_DONTWAIT());
@@ -128,7 +128,7 @@ public final class PeerSocket implements AutoCloseable {
   }
 
   /** Gives the descriptor away. */
-  FileDescriptor release() {
+  public FileDescriptor release() {
     buffer.close();
     return FileDescriptor.adopt(socket.release());
   }

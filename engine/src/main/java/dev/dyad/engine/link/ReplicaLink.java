@@ -19,4 +19,11 @@ public interface ReplicaLink extends LinkEnd {
    * @return false when there is no room now
    */
   boolean sendControl(long source);
+
+  /**
+   * Takes the peer's right to write to {@link #ring} away, before this side is promoted: when it returns, {@link #received} and the ring's
+   * bytes do not change any more, whatever a peer that was only stopped still sends. The link is down afterwards; what was received stays
+   * readable.
+   */
+  void fence();
 }

@@ -46,6 +46,11 @@ public final class StagingRing implements AutoCloseable {
     return base;
   }
 
+  /** Keeps the bytes and lets go of memory that a peer can write to. */
+  public void unshare() {
+    mapping.unshareMirrored();
+  }
+
   @Override
   public void close() {
     mapping.close();

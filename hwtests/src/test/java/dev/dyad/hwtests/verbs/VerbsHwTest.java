@@ -129,7 +129,7 @@ final class VerbsHwTest {
   void shouldWakeASleeperThroughTheChannel() {
     try (var pair = new Loopback(); var poll = new Poll(1)) {
       poll.set(0, pair.channel.fd(), linux_h.POLLIN());
-      assertEquals(0, pair.farQueue.arm());
+      assertEquals(0, pair.farQueue.arm(false));
       assertEquals(0, poll.await(0));
       pair.receives.add(0, 0, 0, 1);
       pair.receives.post();

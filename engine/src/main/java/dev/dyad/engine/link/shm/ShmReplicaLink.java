@@ -93,6 +93,14 @@ public final class ShmReplicaLink extends ShmEnd implements ReplicaLink {
   }
 
   @Override
+  public void fence() {
+    if (isOpen()) {
+      fail("fenced: the peer's memory was let go of");
+      ring().unshare();
+    }
+  }
+
+  @Override
   public long activity() {
     return received + controlsTaken;
   }

@@ -135,6 +135,12 @@ public final class TcpReplicaLink implements ReplicaLink {
     return true;
   }
 
+  /** Only {@link #poll} writes to the ring, and it does nothing any more. */
+  @Override
+  public void fence() {
+    fail("fenced: nothing more is received");
+  }
+
   private void fail(String why) {
     if (failure.isEmpty()) {
       failure = why;
