@@ -1,4 +1,4 @@
 @NullMarked
-package dev.dyad.hwtests.redis;
+package dev.dyad.hwtests.pair;
 
 import org.jspecify.annotations.NullMarked;

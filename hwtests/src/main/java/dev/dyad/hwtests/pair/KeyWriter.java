@@ -1,4 +1,4 @@
-package dev.dyad.hwtests.redis;
+package dev.dyad.hwtests.pair;
 
 import java.io.BufferedInputStream;
 import java.io.BufferedReader;
