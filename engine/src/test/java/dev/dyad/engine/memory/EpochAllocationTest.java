@@ -51,7 +51,7 @@ class EpochAllocationTest {
     public void machine(int kind, byte[] description) {}
 
     @Override
-    public void memory(GuestMemory memory) {}
+    public void memory(GuestMemory memory, long epoch) {}
 
     @Override
     public void heartbeat(long sentNanos) {}

@@ -20,7 +20,7 @@ final class Recorder implements EpochReader.Listener, EpochWriter.Listener {
   }
 
   @Override
-  public void memory(GuestMemory announced) {
+  public void memory(GuestMemory announced, long epoch) {
     memory = announced;
     events.add("memory " + announced.pages());
   }
