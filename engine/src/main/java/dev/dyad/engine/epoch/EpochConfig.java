@@ -32,6 +32,12 @@ public record EpochConfig(
   /** Bound on the difference between a host's clock rate and true time: 500 ppm of NTP slewing, 100 ppm of crystal, rounded up. */
   public static final double CLOCK_DRIFT_MAX = 0.001;
 
+  /**
+   * Whole epochs that may wait at the standby to be applied: a promotion has to work them off first. Beyond that it withholds
+   * acknowledgements, so that the primary's window closes.
+   */
+  public static final int APPLY_BACKLOG_EPOCHS_MAX = 16;
+
   public EpochConfig {
     require(periodNanos > 0, "periodNanos", periodNanos, "> 0");
     require(window >= 2 && window <= 64, "window", window, "2..64");

@@ -29,9 +29,9 @@ enum PrimaryEvent {
   OUTPUT_WAITING /*  */("....AA....."),
   EPOCH_FULL /*      */("....AA..A.."),
   TICK /*            */(".A.AAAAAA.."),
-  GRANTED /*         */("!A!!!!!!A!."),
-  DENIED /*          */("!A!!!!!!A!."),
-  UNREACHABLE /*     */("!A!!!!!!A!."),
+  GRANTED /*         */("!A!!!!!!A!!"),
+  DENIED /*          */("!A!!!!!!A!!"),
+  UNREACHABLE /*     */("!A!!!!!!A!!"),
   DETACH /*          */("!AAAAA..A.."),
   HANDOVER /*        */("!....A.....");
 

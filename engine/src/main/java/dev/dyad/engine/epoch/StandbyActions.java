@@ -15,7 +15,7 @@ public interface StandbyActions {
   /**
    * Tell the primary what is whole here: acknowledgement and heartbeat in one, cumulative.
    *
-   * @param wholeEpoch the newest whole epoch, {@link PrimaryProtocol#NO_EPOCH} before the baseline is whole
+   * @param wholeEpoch the newest epoch that is whole and may count as committed, {@link PrimaryProtocol#NO_EPOCH} before the baseline is whole
    * @param echoedSendNanos the newest send time received, {@link PrimaryProtocol#NO_STAMP} when there was none
    */
   void report(long link, long generation, long wholeEpoch, long echoedSendNanos);

@@ -224,7 +224,11 @@ public final class StandbyProtocol {
     }
     require(applying && epoch == appliedEpoch + 1, "applied is not what was asked for");
     applying = false;
+    boolean withheld = reportableEpoch() < wholeEpoch;
     appliedEpoch = epoch;
+    if (withheld && state == READY) {
+      report(nowNanos);
+    }
     if (state != STOOD_DOWN) {
       applyNext();
       promoteWhenApplied();
@@ -379,7 +383,12 @@ public final class StandbyProtocol {
 
   private void report(long nowNanos) {
     reportedNanos = nowNanos;
-    actions.report(link, generation, wholeEpoch, echoNanos);
+    actions.report(link, generation, reportableEpoch(), echoNanos);
+  }
+
+  /** What is whole, less what would make the backlog of epochs to be applied too long. */
+  private long reportableEpoch() {
+    return Math.min(wholeEpoch, appliedEpoch + EpochConfig.APPLY_BACKLOG_EPOCHS_MAX);
   }
 
   private void applyNext() {

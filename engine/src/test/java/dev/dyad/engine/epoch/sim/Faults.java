@@ -5,7 +5,7 @@ import java.util.SplittableRandom;
 
 /** What may go wrong, and what an operator may ask for meanwhile. */
 final class Faults {
-  private static final int KINDS = 15;
+  private static final int KINDS = 17;
 
   private final World world;
   private final SplittableRandom random;
@@ -69,10 +69,15 @@ final class Faults {
         }
       }
       case 13 -> {
+        world.disturbed("the arbiter is slow");
+        world.arbiter().slow(bound);
+      }
+      case 14, 15 -> {
         if (primary != null) {
+          oneMore();
           boolean handover = random.nextBoolean();
-          world.disturbed(handover ? "handover" : "detach");
           running.run(primary, () -> {
+            world.disturbed(handover ? "handover" : "detach");
             if (handover) {
               primary.protocol().onHandover(running.clock());
             } else {
@@ -83,10 +88,20 @@ final class Faults {
       }
       default -> {
         if (other.process() instanceof StandbyNode standby) {
-          world.disturbed("the standby is told to stop");
-          standby.stop();
+          oneMore();
+          other.run(standby, () -> {
+            world.disturbed("the standby is told to stop");
+            standby.protocol().onStop(other.clock());
+          });
         }
       }
+    }
+  }
+
+  /** Commands are carried out in steps; a fault in their midst is what they must bear. */
+  private void oneMore() {
+    if (random.nextBoolean()) {
+      world.after(random.nextLong(random.nextBoolean() ? 300_000 : world.config().detectorNanos()), this::inject);
     }
   }
 

@@ -187,6 +187,10 @@ final class Host {
     crashTakesHost = hostToo;
   }
 
+  boolean isArmed() {
+    return actionsUntilCrash >= 0;
+  }
+
   void disarm() {
     actionsUntilCrash = -1;
   }

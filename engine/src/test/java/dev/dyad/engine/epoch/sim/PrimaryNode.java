@@ -31,6 +31,7 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
   private final ArrayDeque<Packet> unread = new ArrayDeque<>();
   private long holdFrom;
   private long openEpoch;
+  private long wanted;
   private boolean vcpusStopped;
   private boolean guestFrozen;
   private boolean fenced;
@@ -61,7 +62,13 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
     guest.connect(this::output);
   }
 
+  /** The generation it runs under, or wants to; also before the first event has reached the protocol. */
+  long generation() {
+    return Math.max(wanted, protocol.generation());
+  }
+
   void begin(long generation) {
+    wanted = generation;
     host.run(this, () -> {
       protocol.onStart(generation, openEpoch, host.clock());
       runOrStopGuest();
@@ -69,6 +76,7 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
   }
 
   void beginPromoted(long generation) {
+    wanted = generation;
     host.run(this, () -> {
       protocol.onPromoted(generation, openEpoch, host.clock());
       runOrStopGuest();
@@ -199,6 +207,7 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
     }
     long number = from.number(host.index());
     long now = host.clock();
+    protocol.onHeard(number, now);
     switch (frame.type()) {
       case REPORT -> {
         long echo = frame.stamp() == PrimaryProtocol.NO_STAMP ? frame.stamp() : world.mutation().echo(frame.stamp(), now);
@@ -351,6 +360,7 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
     epochSum = 0;
     outgoing.clear();
     Arrays.fill(guest.dirty(), true);
+    world.baselineStarts();
     world.after(10_000, () -> host.run(this, () -> baselineStep(of)));
   }
 
@@ -363,7 +373,8 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
     if (epoch != openEpoch) {
       throw new AssertionError("the protocol seals " + epoch + " while " + openEpoch + " is open");
     }
-    guest.pause();
+    vcpusStopped = true;
+    runOrStopGuest();
     host.startWork();
     world.after(10_000 + random.nextInt(60_000), () -> host.done(this, () -> sealed(epoch, resume)));
   }

@@ -89,7 +89,7 @@ final class Rules {
 
   /** Rules 1 and 3, at the moment a packet leaves. */
   void packetLeaves(PrimaryNode from, long epoch) {
-    long generation = from.protocol().generation();
+    long generation = from.generation();
     require(world.arbiter().holder() == from.host().index(), Rule.ONE_RUNNER,
         from + " lets output out while the newest generation is the other host's");
     if (!from.passes()) {
@@ -138,7 +138,7 @@ final class Rules {
   private @Nullable StandbyNode contender(PrimaryNode node) {
     return world.host(1 - node.host().index()).process() instanceof StandbyNode standby
             && standby.protocol().state().holdsWholeEpoch()
-            && standby.heldGeneration() >= node.protocol().generation()
+            && standby.heldGeneration() >= node.generation()
         ? standby
         : null;
   }

@@ -20,6 +20,7 @@ final class SimArbiter {
   private long generation;
   private int holder = -1;
   private int era;
+  private long slowNanos = 1;
 
   SimArbiter(World world, SplittableRandom random) {
     this.world = world;
@@ -42,8 +43,18 @@ final class SimArbiter {
     return world.now() >= unreachableUntil[host];
   }
 
+  /** Requests may take up to {@code nanos} longer, each way. */
+  void slow(long nanos) {
+    slowNanos = nanos;
+  }
+
+  boolean isHealthy() {
+    return isReachable(0) && isReachable(1) && slowNanos == 1;
+  }
+
   void heal() {
     unreachableUntil[0] = unreachableUntil[1] = 0;
+    slowNanos = 1;
   }
 
   /** Forgets requests that are still on their way: they belong to a guest that is no more. */
@@ -52,8 +63,8 @@ final class SimArbiter {
   }
 
   void request(long wanted, int host, Answer answer) {
-    long there = 20_000 + random.nextLong(100_000);
-    long back = 20_000 + random.nextLong(100_000);
+    long there = 20_000 + random.nextLong(100_000) + random.nextLong(slowNanos);
+    long back = 20_000 + random.nextLong(100_000) + random.nextLong(slowNanos);
     int asked = era;
     boolean lost = !isReachable(host) && random.nextBoolean();
     world.after(there, () -> {

@@ -52,10 +52,6 @@ final class StandbyNode extends Host.Process implements StandbyActions, SimLink.
     return heldGeneration;
   }
 
-  void stop() {
-    host.run(this, () -> protocol.onStop(host.clock()));
-  }
-
   // ---- the link's side
 
   @Override
@@ -206,7 +202,7 @@ final class StandbyNode extends Host.Process implements StandbyActions, SimLink.
   public void apply(long epoch) {
     host.action();
     applying = true;
-    world.after(5_000 + random.nextInt(60_000), () -> host.run(this, () -> {
+    world.after(world.applyNanos(), () -> host.run(this, () -> {
       applying = false;
       List<Frame> records = whole.remove(epoch);
       if (records == null) {

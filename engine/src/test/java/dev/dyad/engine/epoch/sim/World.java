@@ -47,6 +47,9 @@ final class World {
   private long order;
   private int frameFaultPerMille;
   private long linkDelayNanosMax;
+  private boolean linkIsSlow;
+  private boolean stormy;
+  private final long applyNanosMax;
   /** Faults since the guest was last seen protected; one that never was may be lost by any. */
   private int disturbances;
   private long lostGuests;
@@ -64,6 +67,7 @@ final class World {
         4 * detector, detector / 2, 2 * detector);
     strictFraming = random.nextBoolean();
     pages = 64 + random.nextInt(256);
+    applyNanosMax = random.nextInt(4) == 0 ? detector / 4 : 60_000;
     for (int i = 0; i < 2; i++) {
       long offset = switch (random.nextInt(3)) {
         case 0 -> Long.MAX_VALUE - random.nextLong(5_000_000_000L);
@@ -92,11 +96,18 @@ final class World {
   }
 
   private void episode() {
-    int count = random.nextInt(8) == 0 ? 0 : 1 + random.nextInt(3);
+    long bounds = switch (random.nextInt(8)) {
+      case 0 -> 0;
+      case 1 -> 12;
+      default -> 4;
+    };
+    long count = bounds == 0 ? 0 : 1 + random.nextLong(bounds);
     for (int i = 0; i < count; i++) {
-      after(random.nextLong(3 * config.detectorNanos()), faults::inject);
+      after(random.nextLong((bounds - 1) * config.detectorNanos()), faults::inject);
     }
-    runUntil(now + (count == 0 ? random.nextLong(20 * config.detectorNanos()) : 4 * config.detectorNanos()), () -> false);
+    stormy = count > 0;
+    runUntil(now + (count == 0 ? random.nextLong(20 * config.detectorNanos()) : bounds * config.detectorNanos()), () -> false);
+    stormy = false;
     heal();
     trace(() -> "-- nothing is in the way any more");
     long healed = now;
@@ -214,6 +225,10 @@ final class World {
         && standby.protocol().state() == StandbyState.READY;
   }
 
+  long applyNanos() {
+    return 5_000 + random.nextLong(applyNanosMax);
+  }
+
   // ---- the network
 
   SimLink connect(PrimaryNode from) {
@@ -267,6 +282,9 @@ final class World {
       if (host.process() instanceof PrimaryNode node) {
         node.guest().scribble(random, random.nextInt(6));
       }
+    }
+    if (disturbances > 0 && isProtected() && nothingIsWrong()) {
+      disturbances = 0;
     }
     after(50_000 + random.nextInt(300_000), this::guestsWork);
   }
@@ -395,6 +413,18 @@ final class World {
 
   // ---- faults
 
+  private boolean nothingIsWrong() {
+    return frameFaultPerMille == 0 && !cut[0] && !cut[1] && !linkIsSlow && arbiter.isHealthy() && !hosts[0].isFrozen() && !hosts[1].isFrozen()
+        && !hosts[0].isArmed() && !hosts[1].isArmed();
+  }
+
+  /** The most delicate time: a fault is likely to come right now. */
+  void baselineStarts() {
+    if (stormy && random.nextInt(3) == 0) {
+      after(random.nextLong(1_500_000), faults::inject);
+    }
+  }
+
   void disturbed(String what) {
     disturbances++;
     trace(() -> "!! " + what);
@@ -413,7 +443,8 @@ final class World {
   }
 
   void slowLink() {
-    linkDelayNanosMax = config.detectorNanos() / (2 + random.nextInt(6));
+    linkIsSlow = true;
+    linkDelayNanosMax = config.detectorNanos() * 3 / (2 + random.nextInt(12));
   }
 
   void healLink() {
@@ -426,6 +457,7 @@ final class World {
 
   private void heal() {
     frameFaultPerMille = 0;
+    linkIsSlow = false;
     linkDelayNanosMax = usualDelay();
     arbiter.heal();
     for (Host host : hosts) {

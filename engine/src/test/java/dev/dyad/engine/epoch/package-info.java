@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.epoch;
+
+import org.jspecify.annotations.NullMarked;
