@@ -32,6 +32,11 @@ class Mutation {
     return echoedNanos;
   }
 
+  /** The acknowledged epoch as the primary takes it. */
+  long acknowledged(long epoch, long sealedEpoch) {
+    return epoch;
+  }
+
   SimArbiter.Verdict verdict(SimArbiter.Verdict verdict) {
     return verdict;
   }

@@ -211,7 +211,7 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
     switch (frame.type()) {
       case REPORT -> {
         long echo = frame.stamp() == PrimaryProtocol.NO_STAMP ? frame.stamp() : world.mutation().echo(frame.stamp(), now);
-        protocol.onAck(number, frame.generation(), frame.epoch(), echo, now);
+        protocol.onAck(number, frame.generation(), world.mutation().acknowledged(frame.epoch(), protocol.sealedEpoch()), echo, now);
       }
       case GOODBYE -> protocol.onGoodbye(number, now);
       default -> ended(from, LinkEnd.UNEXPECTED);

@@ -17,7 +17,7 @@ final class ProtocolSim {
     if (seed != null) {
       runSeed(seed, new Totals());
     } else {
-      run(1, Long.getLong("dyad.sim.epochs", 150_000));
+      run(1, Long.getLong("dyad.sim.epochs", 120_000));
     }
   }
 
