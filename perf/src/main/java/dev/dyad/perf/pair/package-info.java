@@ -1,4 +1,4 @@
 @NullMarked
-package dev.dyad.hwtests.pair;
+package dev.dyad.perf.pair;
 
 import org.jspecify.annotations.NullMarked;

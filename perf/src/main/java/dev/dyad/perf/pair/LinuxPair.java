@@ -1,4 +1,4 @@
-package dev.dyad.hwtests.pair;
+package dev.dyad.perf.pair;
 
 import dev.dyad.engine.guest.GuestMachine;
 import dev.dyad.engine.guest.LinuxGuest;

@@ -1,4 +1,4 @@
-package dev.dyad.hwtests.pair;
+package dev.dyad.perf.pair;
 
 import java.io.BufferedReader;
 import java.io.IOException;

@@ -1,0 +1,67 @@
+package dev.dyad.hwtests.demo;
+
+import dev.dyad.engine.cli.CommandFailure;
+import dev.dyad.engine.cli.ExitCode;
+import dev.dyad.engine.cli.OutputFormat;
+import dev.dyad.engine.guest.GuestUnavailableException;
+import dev.dyad.engine.observe.JsonText;
+import dev.dyad.nic.NetworkLab;
+import java.io.PrintWriter;
+import java.util.Objects;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** {@code dyad demo}: a machine survives the death of its host, on this one computer, while one watches. */
+@Command(name = "demo", mixinStandardHelpOptions = true, description = "See a machine survive the death of its host, all on this computer.")
+public final class DemoCommand implements Callable<Integer> {
+  /** What is protected. Lower case, as it is typed. */
+  enum Guest {
+    linux
+  }
+
+  @Option(names = "--guest", paramLabel = "GUEST", defaultValue = "linux", description = "linux: a real Linux with Redis in a stock QEMU (default)")
+  private Guest guest = Guest.linux;
+
+  @Option(names = "--period", paramLabel = "TIME", defaultValue = "10ms", description = "length of an epoch at most (default ${DEFAULT-VALUE})")
+  private String period = "10ms";
+
+  @Option(names = "--seconds", paramLabel = "N", defaultValue = "8", description = "how long to watch the protected guest before the kill (default ${DEFAULT-VALUE})")
+  private int seconds;
+
+  @Option(names = {"-o", "--output"}, paramLabel = "FORMAT", description = "text (default) or json")
+  private OutputFormat output = OutputFormat.text;
+
+  @Spec private @Nullable CommandSpec spec;
+
+  @Override
+  public Integer call() throws InterruptedException {
+    CommandLine commandLine = Objects.requireNonNull(spec).commandLine();
+    PrintWriter out = commandLine.getOut();
+    String noNetwork = NetworkLab.unavailable();
+    if (!noNetwork.isEmpty()) {
+      throw new CommandFailure(ExitCode.PERMISSION, noNetwork);
+    }
+    boolean json = output == OutputFormat.json;
+    Progress progress = new Progress(json ? commandLine.getErr() : out);
+    DemoSummary summary;
+    try {
+      summary = switch (guest) {
+        case linux -> new LinuxDemo(progress, period, seconds).run();
+      };
+    } catch (GuestUnavailableException e) {
+      throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
+    }
+    if (json) {
+      out.println(JsonText.of(summary.toMap()));
+    } else {
+      out.println(summary.toText());
+    }
+    out.flush();
+    return summary.isGood() ? ExitCode.OK : ExitCode.FINDING;
+  }
+}

@@ -1,0 +1,51 @@
+package dev.dyad.hwtests.demo;
+
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * What a demo ends with.
+ *
+ * @param failoverMillis from the kill to the client's first reply after it
+ * @param pauseMicros of all epochs before the kill
+ */
+record DemoSummary(String guest, long epochs, long acked, long lost, int reset, double failoverMillis, Pauses pauseMicros) {
+  /** Percentiles of the pause, in microseconds. */
+  record Pauses(double p50, double p95, double p99, double max) {}
+
+  boolean isGood() {
+    return acked > 0 && lost == 0 && reset == 0;
+  }
+
+  Map<String, Object> toMap() {
+    Map<String, Object> pause = new LinkedHashMap<>();
+    pause.put("p50", pauseMicros.p50());
+    pause.put("p95", pauseMicros.p95());
+    pause.put("p99", pauseMicros.p99());
+    pause.put("max", pauseMicros.max());
+    Map<String, Object> map = new LinkedHashMap<>();
+    map.put("guest", guest);
+    map.put("epochs", epochs);
+    map.put("ackedWrites", acked);
+    map.put("lostWrites", lost);
+    map.put("resetConnections", reset);
+    map.put("failoverMillis", Math.round(failoverMillis * 10) / 10.0);
+    map.put("pauseMicros", pause);
+    return map;
+  }
+
+  String toText() {
+    return String.format(
+        """
+
+        epochs                %,d
+        acknowledged writes   %,d
+        lost writes           %d
+        connections reset     %d
+        failover              %.0f ms
+        pause                 p50 %.0f µs, p95 %.0f µs, p99 %.0f µs, max %.0f µs
+        """,
+        epochs, acked, lost, reset, failoverMillis, pauseMicros.p50(), pauseMicros.p95(), pauseMicros.p99(), pauseMicros.max())
+        + (isGood() ? "\nThe guest went on. Nothing was lost, nothing was reset." : "\nSOMETHING WAS LOST OR RESET: see above.");
+  }
+}
