@@ -5,6 +5,7 @@ import dev.dyad.engine.link.LinkPair;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.wire.Crc32c;
 import dev.dyad.engine.wire.FrameHeader;
+import dev.dyad.engine.wire.FrameType;
 import dev.dyad.engine.wire.Reason;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -173,6 +174,38 @@ final class FuzzedStream implements AutoCloseable {
       applyAndCompare(reader, events);
       return events.refused;
     }
+  }
+
+  /**
+   * Frames of any type and payload, each with a right head, behind a whole session's start: type (1 byte), words of payload (1 byte), payload.
+   */
+  void feedFrames(byte[] script) {
+    int start = frames.get(Math.min(framesOfStart(), frames.size() - 1));
+    byte[] bytes = Arrays.copyOf(corpus, start + 20 * script.length + 2 * FrameHeader.BYTES);
+    long scratch = memory.copies.hostVirt();
+    long sequence = framesOfStart();
+    int to = start;
+    for (int at = 0; at + 2 <= script.length; sequence++) {
+      int length = Math.min(8 * (script[at + 1] & 0xff), (script.length - at - 2) / 8 * 8);
+      FrameHeader.write(scratch, FrameType.PAGES, length, GENERATION, 2 + ((script[at] >> 6) & 1), sequence);
+      Memory.putByte(scratch + 10, (byte) (script[at] & 0x3f));
+      Memory.copyFrom(script, at + 2, FrameHeader.payload(scratch), length);
+      FrameHeader.close(scratch);
+      Memory.copyTo(scratch, bytes, to, FrameHeader.BYTES + length);
+      to += FrameHeader.BYTES + length;
+      at += 2 + length;
+    }
+    signed = true;
+    feed(bytes, Math.min(to, (int) RING_BYTES), new SplittableRandom(script.length));
+  }
+
+  /** Frames up to the baseline's seal. */
+  private int framesOfStart() {
+    int count = 0;
+    while (corpus[frames.get(count) + 10] != FrameType.SEAL.code()) {
+      count++;
+    }
+    return count + 1;
   }
 
   private void applyAndCompare(EpochReader reader, Recorder events) {

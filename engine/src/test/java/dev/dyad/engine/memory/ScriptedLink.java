@@ -46,6 +46,9 @@ final class ScriptedLink implements ReplicaLink {
   }
 
   @Override
+  public void fence() {}
+
+  @Override
   public int poll() {
     return 0;
   }
