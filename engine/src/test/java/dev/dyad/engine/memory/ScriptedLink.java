@@ -41,6 +41,9 @@ final class ScriptedLink implements ReplicaLink {
   }
 
   @Override
+  public void fence() {}
+
+  @Override
   public boolean sendControl(long source) {
     return true;
   }

@@ -36,7 +36,7 @@ public final class RdmaReplicaLink extends RdmaEnd implements ReplicaLink {
 
   @Override
   public void release(long position) {
-    released = position;
+    released = Math.max(released, position);
   }
 
   @Override

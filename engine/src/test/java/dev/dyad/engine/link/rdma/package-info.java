@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.link.rdma;
+
+import org.jspecify.annotations.NullMarked;
