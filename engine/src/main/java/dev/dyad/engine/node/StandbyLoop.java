@@ -299,7 +299,16 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private void lose(LinkEnd reason, String problem) {
     why = problem;
     lostWanted = reason;
+    fenceLink();
+  }
+
+  /** From here on the ring holds what it holds, whatever a primary that was only stopped still sends. */
+  private void fenceLink() {
     linkEnded = true;
+    ReplicaLink present = link;
+    if (present != null) {
+      present.fence();
+    }
   }
 
   /** Frees link and reader. Whole epochs that wait in the ring are gone with it, so only when none is needed. */
@@ -439,7 +448,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   public void endLink(long ofLink, LinkEnd reason) {
     if (ofLink == linkNumber && attached) {
       why = reason.text();
-      linkEnded = true;
+      fenceLink();
     }
   }
 

@@ -32,6 +32,10 @@ final class ScriptedLink implements ReplicaLink {
     return received;
   }
 
+  /** Nothing arrives but by {@link #arrive}. */
+  @Override
+  public void fence() {}
+
   @Override
   public void release(long position) {
     if (position < released || position > received) {

