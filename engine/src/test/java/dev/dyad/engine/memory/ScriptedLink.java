@@ -32,10 +32,6 @@ final class ScriptedLink implements ReplicaLink {
     return received;
   }
 
-  /** Nothing arrives but by {@link #arrive}. */
-  @Override
-  public void fence() {}
-
   @Override
   public void release(long position) {
     if (position < released || position > received) {
