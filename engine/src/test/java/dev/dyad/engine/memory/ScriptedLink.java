@@ -41,9 +41,6 @@ final class ScriptedLink implements ReplicaLink {
   }
 
   @Override
-  public void fence() {}
-
-  @Override
   public boolean sendControl(long source) {
     return true;
   }
