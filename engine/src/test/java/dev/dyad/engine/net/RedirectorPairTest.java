@@ -26,9 +26,11 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.function.Executable;
 
 /** Against a real QEMU, whose NICs hang on datagram sockets that the test plays the world of. */
+@Timeout(60)
 class RedirectorPairTest {
   private static final int QUIET_MILLIS = 400;
 
@@ -223,6 +225,37 @@ class RedirectorPairTest {
     assertTrue(throughUs > 0 && throughUs < count, throughUs + " of " + count + " frames came through us");
     assertEquals(List.of(), RedirectorPair.orphans(qemu()::execute));
     assertEquals(-1, qemu().execute("query-chardev", "{}").indexOf("\"label\": \"dyad-"));
+  }
+
+  @Test
+  void shouldGiveANicBackOnlyAfterItsLastFrameHasLeft() throws InterruptedException {
+    EventFd bell = new EventFd();
+    RedirectorPair pair = RedirectorPair.open(qemu()::execute, GuestNic.of(qemu()::execute).getFirst(), qemu().pid(), folder);
+    LearnedAddresses learned = new LearnedAddresses();
+    HeldOutput output = new HeldOutput(pair.guest(), pair.outside(), openGate(), new OutputEpoch(1), learned, bell, 1 << 20, true);
+    output.pass();
+    pair.engage();
+    for (int i = 0; i < 3; i++) {
+      qemu().send(0, i, 60);
+    }
+    // Nobody reads yet: the frames are in the socket while the NIC is to be given back.
+    Thread giver = new Thread(() -> pair.disengage(output));
+    giver.start();
+    giver.join(200);
+    NetThread role = new NetThread(List.of(new NetThread.Nic(output, null)), bell, () -> {}, false);
+    Thread thread = new Thread(role, "net");
+    thread.start();
+    assertEquals(List.of(0, 1, 2), world(0));
+    giver.join();
+    qemu().send(0, 3, 60);
+    assertEquals(List.of(3), world(0));
+    role.stop();
+    thread.join();
+    role.close();
+    output.close();
+    learned.close();
+    pair.close();
+    bell.close();
   }
 
   @Test
