@@ -350,6 +350,11 @@ public final class MicroVm implements AutoCloseable {
 
   /** Puts the machine into a captured state; throws {@link MalformedStateException} when it is none of a machine like this. */
   public void restore(long source, int bytes) {
+    restore(source, bytes, VcpuState.Part.values());
+  }
+
+  /** The same with only these parts of the vCPUs' state, in this order. */
+  void restore(long source, int bytes, VcpuState.Part[] order) {
     requirePaused();
     endCapture();
     PowerState wanted = layout.checkHeader(source, bytes, cpuModel);
@@ -367,7 +372,7 @@ public final class MicroVm implements AutoCloseable {
       if (khz != tscKhz && vcpus[i].kvm().setTscKhz(khz) < 0) {
         throw new MalformedStateException("machine state: TSC of " + khz + " kHz, this host has " + tscKhz + " and cannot scale");
       }
-      vcpus[i].state().restore(source + layout.vcpu(i));
+      vcpus[i].state().restore(source + layout.vcpu(i), order);
       vcpus[i].unsettle();
     }
     power = wanted;

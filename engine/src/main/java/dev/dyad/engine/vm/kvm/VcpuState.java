@@ -20,6 +20,19 @@ import dev.dyad.bindings.linux.NativeException;
  * mode it is dropped without a word, and the guest's clock stands still.
  */
 final class VcpuState implements AutoCloseable {
+  /** What a state consists of, in the order of restoring. */
+  enum Part {
+    SREGS,
+    XCRS,
+    XSAVE,
+    REGS,
+    LAPIC,
+    MSRS,
+    DEBUGREGS,
+    EVENTS,
+    MP_STATE
+  }
+
   static final int MSR_TSC_DEADLINE = 0x6e0;
 
   /** Registers that the kernel leaves in the shared area at each exit: two calls less in the pause. */
@@ -96,20 +109,28 @@ final class VcpuState implements AutoCloseable {
     }
   }
 
-  /** Writes everything. Before the vCPU runs, by any one thread. */
-  void restore(long vcpuPart) {
-    set(vcpu.setSregs2(vcpuPart + layout.sregs), "KVM_SET_SREGS2");
-    set(vcpu.setXcrs(vcpuPart + layout.xcrs), "KVM_SET_XCRS");
-    set(vcpu.setXsave(vcpuPart + layout.xsave), "KVM_SET_XSAVE");
-    set(vcpu.setRegs(vcpuPart + layout.regs), "KVM_SET_REGS");
-    set(vcpu.setLapic(vcpuPart + layout.lapic), "KVM_SET_LAPIC");
-    long written = set(vcpu.setMsrs(vcpuPart + layout.msrs), "KVM_SET_MSRS");
-    if (written != layout.msrCount) {
-      throw refused("written", vcpuPart + layout.msrs, written);
+  /** Writes the given parts in the given order. Before the vCPU runs, by any one thread. */
+  void restore(long vcpuPart, Part[] order) {
+    for (Part part : order) {
+      switch (part) {
+        case SREGS -> set(vcpu.setSregs2(vcpuPart + layout.sregs), "KVM_SET_SREGS2");
+        case XCRS -> set(vcpu.setXcrs(vcpuPart + layout.xcrs), "KVM_SET_XCRS");
+        case XSAVE -> set(vcpu.setXsave(vcpuPart + layout.xsave), "KVM_SET_XSAVE");
+        case REGS -> set(vcpu.setRegs(vcpuPart + layout.regs), "KVM_SET_REGS");
+        case LAPIC -> set(vcpu.setLapic(vcpuPart + layout.lapic), "KVM_SET_LAPIC");
+        case MSRS -> restoreMsrs(vcpuPart + layout.msrs);
+        case DEBUGREGS -> set(vcpu.setDebugRegs(vcpuPart + layout.debugRegs), "KVM_SET_DEBUGREGS");
+        case EVENTS -> set(vcpu.setEvents(vcpuPart + layout.events), "KVM_SET_VCPU_EVENTS");
+        case MP_STATE -> set(vcpu.setMpState(vcpuPart + layout.mpState), "KVM_SET_MP_STATE");
+      }
     }
-    set(vcpu.setDebugRegs(vcpuPart + layout.debugRegs), "KVM_SET_DEBUGREGS");
-    set(vcpu.setEvents(vcpuPart + layout.events), "KVM_SET_VCPU_EVENTS");
-    set(vcpu.setMpState(vcpuPart + layout.mpState), "KVM_SET_MP_STATE");
+  }
+
+  private void restoreMsrs(long msrs) {
+    long written = set(vcpu.setMsrs(msrs), "KVM_SET_MSRS");
+    if (written != layout.msrCount) {
+      throw refused("written", msrs, written);
+    }
   }
 
   private static MalformedStateException refused(String verb, long msrs, long done) {
