@@ -15,7 +15,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** No epoch allocates, neither on the epoch thread nor on a vCPU's. */
-class EpochAllocationTest {
+class KvmAllocationTest {
   private static final int WARM_UP = 3_000;
   private static final int WARM_UPS_MAX = 10;
 
