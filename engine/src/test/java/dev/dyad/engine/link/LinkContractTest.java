@@ -27,6 +27,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 @EnumSource(LinkPair.Kind.class)
 @Timeout(60)
 class LinkContractTest {
+  private static final long PATIENCE_NANOS = 10_000_000_000L;
   private static final long RING_BYTES = 1 << 16;
   private static final int CONTROL_BYTES = LinkEnd.CONTROL_BYTES;
 
@@ -386,7 +387,9 @@ class LinkContractTest {
   }
 
   private void until(BooleanSupplier condition) {
+    long deadline = System.nanoTime() + PATIENCE_NANOS;
     while (!condition.getAsBoolean()) {
+      assertTrue(System.nanoTime() - deadline < 0, "nothing came of it in 10 s");
       sender.poll();
       receiver.poll();
     }

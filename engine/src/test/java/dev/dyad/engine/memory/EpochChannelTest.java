@@ -31,6 +31,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 @Timeout(60)
 class EpochChannelTest {
   private static final long GENERATION = 5;
+  private static final long PATIENCE_NANOS = 10_000_000_000L;
   private static final long RING_BYTES = 1 << 16;
   private static final long EPOCH_BYTES_MAX = 1 << 20;
   private static final int PAGE = TestMemory.PAGE;
@@ -372,7 +373,9 @@ class EpochChannelTest {
   }
 
   private void until(BooleanSupplier condition) {
+    long deadline = System.nanoTime() + PATIENCE_NANOS;
     while (!condition.getAsBoolean()) {
+      assertTrue(System.nanoTime() - deadline < 0, "nothing came of it in 10 s");
       poll();
     }
   }
