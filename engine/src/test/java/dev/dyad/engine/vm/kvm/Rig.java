@@ -117,6 +117,11 @@ final class Rig implements AutoCloseable {
     }
   }
 
+  /** Copies the pages of the sealed epoch, one run after the other. */
+  void copySnapshot(long destination) {
+    Memory.copy(snapshot.hostVirt(), destination, dirty.pageCount() << GuestMemory.PAGE_SHIFT);
+  }
+
   long stateVirt() {
     return state.hostVirt();
   }
