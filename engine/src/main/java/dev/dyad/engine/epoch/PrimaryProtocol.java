@@ -126,9 +126,9 @@ public final class PrimaryProtocol {
     if (!enter(PrimaryEvent.START, nowNanos)) {
       return;
     }
-    begin(generation, firstEpoch, nowNanos);
+    begin(generation - 1, firstEpoch, nowNanos);
     become(STARTING);
-    ask(generation);
+    ask();
   }
 
   /** This host has just gone on as a standby: it holds {@code generation}, and its guest makes {@code firstEpoch} now. */
@@ -141,7 +141,7 @@ public final class PrimaryProtocol {
   }
 
   private void begin(long generation, long firstEpoch, long nowNanos) {
-    require(generation > 0 && firstEpoch > NO_EPOCH, "generation and first epoch are counted from 1");
+    require(generation >= 0 && firstEpoch > NO_EPOCH, "generation and first epoch are counted from 1");
     this.generation = generation;
     openEpoch = firstEpoch;
     openedNanos = nowNanos;
@@ -301,7 +301,7 @@ public final class PrimaryProtocol {
         pauseGuest();
       }
       if (!asking && nowNanos - askAtNanos >= 0) {
-        ask(state == STARTING ? generation : generation + 1);
+        ask();
       }
       return;
     }
@@ -389,6 +389,7 @@ public final class PrimaryProtocol {
     return state;
   }
 
+  /** The last generation that this host held; one that is only asked for does not count. */
   public long generation() {
     return generation;
   }
@@ -507,12 +508,12 @@ public final class PrimaryProtocol {
     become(ARBITRATING);
     undecidedSinceNanos = nowNanos;
     actions.unprotected(Unprotected.STANDBY_LOST);
-    ask(generation + 1);
+    ask();
   }
 
-  private void ask(long wanted) {
+  private void ask() {
     asking = true;
-    actions.requestGeneration(wanted);
+    actions.requestGeneration(generation + 1);
   }
 
   /** No other host can go on from here: everything held may leave. */
@@ -575,7 +576,7 @@ public final class PrimaryProtocol {
     if (!enter(event, nowNanos)) {
       return false;
     }
-    require(asking && ofGeneration == (state == STARTING ? generation : generation + 1), "a verdict nobody asked for");
+    require(asking && ofGeneration == generation + 1, "a verdict nobody asked for");
     asking = false;
     return true;
   }

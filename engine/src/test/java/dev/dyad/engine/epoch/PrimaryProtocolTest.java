@@ -30,6 +30,14 @@ final class PrimaryProtocolTest {
     }
 
     @Test
+    void shouldNotCountAGenerationAsHeldBeforeItIsWon() {
+      PrimaryBench bench = in(PrimaryState.STARTING);
+      assertEquals(GENERATION - 1, bench.primary.generation());
+      bench.primary.onGranted(GENERATION, bench.now);
+      assertEquals(GENERATION, bench.primary.generation());
+    }
+
+    @Test
     void shouldLetOutputPassOnceGranted() {
       PrimaryBench bench = in(PrimaryState.STARTING);
       bench.primary.onGranted(GENERATION, bench.now);

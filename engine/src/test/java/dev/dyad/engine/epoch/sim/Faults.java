@@ -27,7 +27,7 @@ final class Faults {
       case 0 -> kill(running, false);
       case 1 -> kill(running, true);
       case 2 -> {
-        if (primary != null && primary.protocol().generation() > 0) {
+        if (primary != null) {
           world.disturbed("the engine beside the guest is killed");
           world.orphan(running, primary);
         }

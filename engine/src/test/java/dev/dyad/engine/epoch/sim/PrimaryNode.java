@@ -31,7 +31,7 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
   private final ArrayDeque<Packet> unread = new ArrayDeque<>();
   private long holdFrom;
   private long openEpoch;
-  private long wanted;
+  private long heldBefore;
   private boolean vcpusStopped;
   private boolean guestFrozen;
   private boolean fenced;
@@ -62,13 +62,13 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
     guest.connect(this::output);
   }
 
-  /** The generation it runs under, or wants to; also before the first event has reached the protocol. */
+  /** The last generation that was held here; also before the first event has reached the protocol. */
   long generation() {
-    return Math.max(wanted, protocol.generation());
+    return Math.max(heldBefore, protocol.generation());
   }
 
   void begin(long generation) {
-    wanted = generation;
+    heldBefore = generation - 1;
     host.run(this, () -> {
       protocol.onStart(generation, openEpoch, host.clock());
       runOrStopGuest();
@@ -76,7 +76,7 @@ final class PrimaryNode extends Host.Process implements PrimaryActions, SimLink.
   }
 
   void beginPromoted(long generation) {
-    wanted = generation;
+    heldBefore = generation;
     host.run(this, () -> {
       protocol.onPromoted(generation, openEpoch, host.clock());
       runOrStopGuest();

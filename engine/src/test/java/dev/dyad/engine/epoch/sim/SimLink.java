@@ -44,6 +44,7 @@ final class SimLink {
           put(bytes, false, false);
           return;
         }
+        world.damaged(Math.max(world.now() + 3 * world.linkDelayNanos(), lastArrival));
         switch (dice % 5) {
           case 0 -> {
             byte[] damaged = bytes.clone();

@@ -48,6 +48,7 @@ final class World {
   private int frameFaultPerMille;
   private long linkDelayNanosMax;
   private boolean linkIsSlow;
+  private long damageUntil;
   private boolean stormy;
   private final long applyNanosMax;
   /** Faults since the guest was last seen protected; one that never was may be lost by any. */
@@ -115,7 +116,6 @@ final class World {
     if (!runUntil(deadline, this::isProtected)) {
       throw new RuleBroken(Rule.PROTECTION_RETURNS, "not protected " + (now - healed) / config.detectorNanos() + " bounds after the last fault");
     }
-    disturbances = 0;
     long committed = primary() instanceof PrimaryNode node ? node.protocol().sealedEpoch() : 0;
     long replies = client.replies();
     deadline = now + 20 * config.detectorNanos();
@@ -323,7 +323,7 @@ final class World {
   /** Kills the engine; the guest beside it lives on, and nothing leaves it. */
   void orphan(Host host, PrimaryNode node) {
     trace(() -> "the engine on host " + host.index() + " dies beside its guest: " + node.status());
-    orphans[host.index()] = new Orphan(node.guest(), node.protocol().generation(), node.openEpochNumber() + 1);
+    orphans[host.index()] = new Orphan(node.guest(), node.generation(), node.openEpochNumber() + 1);
     node.guest().connect(packet -> {});
     host.died(false);
     restartLater(host);
@@ -369,7 +369,7 @@ final class World {
       if (!node.isDead()) {
         PrimaryNode next = new PrimaryNode(this, node.host(), node.guest(), node.openEpochNumber(), true);
         node.host().start(next);
-        next.begin(node.protocol().generation() + 1);
+        next.begin(node.generation() + 1);
       }
     });
   }
@@ -413,8 +413,13 @@ final class World {
 
   // ---- faults
 
+  /** A frame that arrives then is not as it was sent; it may take until a commit is overdue before that is noticed. */
+  void damaged(long arrival) {
+    damageUntil = Math.max(damageUntil, arrival + 2 * config.commitNanosMax());
+  }
+
   private boolean nothingIsWrong() {
-    return frameFaultPerMille == 0 && !cut[0] && !cut[1] && !linkIsSlow && arbiter.isHealthy() && !hosts[0].isFrozen() && !hosts[1].isFrozen()
+    return frameFaultPerMille == 0 && now > damageUntil && !cut[0] && !cut[1] && !linkIsSlow && arbiter.isHealthy() && !hosts[0].isFrozen() && !hosts[1].isFrozen()
         && !hosts[0].isArmed() && !hosts[1].isArmed();
   }
 
