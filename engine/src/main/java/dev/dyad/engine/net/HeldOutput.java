@@ -142,6 +142,7 @@ public final class HeldOutput implements AutoCloseable {
   private final Count droppedFrames = new Count();
   private final Count fullTimes = new Count();
   private boolean wasFull;
+  private volatile int headerBytes;
   private volatile boolean waitsForRoom;
 
   /**
@@ -256,7 +257,8 @@ public final class HeldOutput implements AutoCloseable {
         break;
       }
       if (!drop) {
-        learned.observe(at + prefixBytes + headerBytes(at), length - headerBytes(at));
+        headerBytes = headerBytes(at);
+        learned.observe(at + prefixBytes + headerBytes, length - headerBytes);
       }
       end += prefixBytes + length;
       frames++;
@@ -277,8 +279,13 @@ public final class HeldOutput implements AutoCloseable {
   }
 
   /** The virtio-net header in front of the Ethernet frame, as the second word of a long prefix says. */
-  private long headerBytes(long at) {
+  private int headerBytes(long at) {
     return prefixBytes == 8 ? Integer.reverseBytes(Memory.getInt(at + 4)) & 0xff : 0;
+  }
+
+  /** Length of the virtio-net header of the newest frame; 0 before the first. Any thread. */
+  public int headerBytes() {
+    return headerBytes;
   }
 
   private void publish(long tag, long end) {

@@ -48,7 +48,7 @@ public final class AttachedQemu implements AutoCloseable {
 
   private final QemuAttach qemu;
   private final FileArbiter arbiter;
-  private final LearnedAddresses learned = new LearnedAddresses();
+  private final List<LearnedAddresses> learned = new ArrayList<>();
   private final EventFd netBell = new EventFd();
   private final List<RedirectorPair> pairs = new ArrayList<>();
   private final List<HeldOutput> nics = new ArrayList<>();
@@ -65,8 +65,10 @@ public final class AttachedQemu implements AutoCloseable {
       QmpCommands qmp = commands(qemu);
       for (GuestNic nic : GuestNic.of(qmp)) {
         RedirectorPair pair = RedirectorPair.open(qmp, nic, qemu.pid(), RuntimeDirectory.path());
+        LearnedAddresses addresses = new LearnedAddresses();
         pairs.add(pair);
-        nics.add(new HeldOutput(pair.guest(), pair.outside(), gate, epoch, learned, netBell, HELD_BYTES, true));
+        learned.add(addresses);
+        nics.add(new HeldOutput(pair.guest(), pair.outside(), gate, epoch, addresses, netBell, HELD_BYTES, true));
       }
       PrimaryConfig config =
           new PrimaryConfig(
@@ -83,7 +85,7 @@ public final class AttachedQemu implements AutoCloseable {
       byte[] description = qemu.description().toJson().getBytes(StandardCharsets.UTF_8);
       MachineEnvelope envelope = new MachineEnvelope(name, generationFile.toString(), options.epochs().detectorNanos(), description);
       GuestOutput output = new GuestOutput(epoch, gate, nics);
-      node = new PrimaryNode(config, qemu, output, learned, arbiter, MACHINE_KIND, envelope);
+      node = new PrimaryNode(config, qemu, output, new NodePage(nics, learned), arbiter, MACHINE_KIND, envelope);
       net = new NetThread(nics.stream().map(nic -> new NetThread.Nic(nic, null)).toList(), netBell, node::doorbell, false);
       netThread = Thread.ofPlatform().name("net").daemon().start(net);
       output.pass();
@@ -167,7 +169,7 @@ public final class AttachedQemu implements AutoCloseable {
     node.close();
     qemu.close();
     arbiter.close();
-    learned.close();
+    learned.forEach(LearnedAddresses::close);
     netBell.close();
   }
 }

@@ -16,11 +16,12 @@ import dev.dyad.engine.link.ReplicationLink;
 import dev.dyad.engine.memory.EpochWriter;
 import dev.dyad.engine.memory.LastSent;
 import dev.dyad.engine.net.GuestOutput;
-import dev.dyad.engine.net.LearnedAddresses;
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.Hypervisor;
 import dev.dyad.engine.wire.Reason;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import org.jspecify.annotations.Nullable;
@@ -42,6 +43,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     void findStandby();
   }
 
+  private static final Logger LOG = System.getLogger("dyad.primary");
   private static final int PAGES_PAYLOAD_BYTES = 256 << 10;
   private static final int COMMITS_MAX = 64;
 
@@ -55,7 +57,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private final PrimaryConfig config;
   private final Hypervisor hypervisor;
   private final GuestOutput output;
-  private final LearnedAddresses learned;
+  private final NodePage nodePage;
   private final Control control;
   private final EpochMetrics metrics;
   private final PrimaryProtocol protocol;
@@ -96,11 +98,11 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private volatile String why = "";
   private volatile @Nullable Throwable failure;
 
-  PrimaryLoop(PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, LearnedAddresses learned, EpochMetrics metrics, Control control) {
+  PrimaryLoop(PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, NodePage nodePage, EpochMetrics metrics, Control control) {
     this.config = config;
     this.hypervisor = hypervisor;
     this.output = output;
-    this.learned = learned;
+    this.nodePage = nodePage;
     this.metrics = metrics;
     this.control = control;
     protocol = new PrimaryProtocol(config.epochs(), this);
@@ -175,9 +177,8 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
           await();
         }
       }
-    } catch (RuntimeException | Error e) {
+    } catch (RuntimeException e) {
       failure = e;
-      throw e;
     } finally {
       // Whatever ended the loop: what was not committed must not leave.
       if (state != PrimaryState.STOPPED) {
@@ -324,7 +325,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
         long epoch = sealWanted;
         finishShipping();
         cutter.cut(sealed, this);
-        learned.encode(cutter.nodePage());
+        nodePage.write(cutter.nodePage());
         long now = System.nanoTime();
         sealWanted = 0;
         sealedNanos[(int) (epoch % COMMITS_MAX)] = now;
@@ -375,7 +376,6 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     boolean attached = linkReady;
     long number = linkNumber;
     closeLink();
-    why = problem;
     if (attached && protocol.link() == number) {
       protocol.onLinkLost(number, LinkEnd.CLOSED, System.nanoTime());
       carryOut();
@@ -450,13 +450,12 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   @Override
   public void bye(int reasonCode) {
-    why = Reason.message(reasonCode, 0, 0);
+    linkProblem = Reason.message(reasonCode, 0, 0);
     if (linkReady) {
       protocol.onGoodbye(linkNumber, System.nanoTime());
       carryOut();
     } else {
       linkBroken = true;
-      linkProblem = why;
     }
   }
 
@@ -537,7 +536,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   @Override
   public void endLink(long ofLink, LinkEnd reason) {
     if (ofLink == linkNumber) {
-      why = reason.text();
+      linkProblem = reason.text();
       endWanted = reason;
     }
   }
@@ -568,11 +567,13 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   @Override
   public void protectedFrom(long epoch) {
     why = "";
+    LOG.log(Level.INFO, "protected from epoch {0} on", Long.toString(epoch));
   }
 
   @Override
   public void unprotected(Unprotected reason) {
-    why = why.isEmpty() ? reason.toString() : reason + ": " + why;
+    why = linkProblem.isEmpty() ? reason.toString() : reason + ": " + linkProblem;
+    LOG.log(Level.WARNING, "not protected: {0}", why);
   }
 
   // ---- for reports, any thread

@@ -12,7 +12,6 @@ import dev.dyad.engine.link.ReplicationLink;
 import dev.dyad.engine.link.Role;
 import dev.dyad.engine.memory.MemoryFrame;
 import dev.dyad.engine.net.GuestOutput;
-import dev.dyad.engine.net.LearnedAddresses;
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.Hypervisor;
@@ -49,18 +48,19 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   private volatile String connectProblem = "";
 
   /**
+   * @param nodePage what the standby is to know of the guest's network
    * @param machineKind of the hypervisor, as the standby knows it
    * @param machine what the standby needs to build a machine like this
    */
-  public PrimaryNode(
-      PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, LearnedAddresses learned, Arbiter arbiter, int machineKind, MachineEnvelope machine) {
+  PrimaryNode(
+      PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, NodePage nodePage, Arbiter arbiter, int machineKind, MachineEnvelope machine) {
     this.config = config;
     this.hypervisor = hypervisor;
     this.arbiter = arbiter;
     this.output = output;
     this.machineKind = machineKind;
     this.machine = machine.encode();
-    loop = new PrimaryLoop(config, hypervisor, output, learned, metrics, this);
+    loop = new PrimaryLoop(config, hypervisor, output, nodePage, metrics, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
   }
 

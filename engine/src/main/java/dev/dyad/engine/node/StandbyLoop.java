@@ -19,6 +19,8 @@ import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
 import dev.dyad.engine.wire.Reason;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.ObjLongConsumer;
@@ -46,6 +48,8 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     void promoted(StandbyMachine machine, long nodePage, long generation, long epoch);
   }
 
+  private static final Logger LOG = System.getLogger("dyad.standby");
+
   /** Frames of epochs beyond the ring: an epoch of up to 1 GiB of pages is held whole before it is applied. */
   private static final long EPOCH_BYTES_MAX = 1L << 30;
 
@@ -71,6 +75,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private long stateVirt;
   private boolean attached;
   private boolean linkEnded;
+  private String linkProblem = "";
   private long activity;
 
   private int machineKind;
@@ -185,9 +190,8 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
           await();
         }
       }
-    } catch (RuntimeException | Error e) {
+    } catch (RuntimeException e) {
       failure = e;
-      throw e;
     } finally {
       closeLink();
       publish();
@@ -298,6 +302,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   private void lose(LinkEnd reason, String problem) {
     why = problem;
+    linkProblem = problem;
     lostWanted = reason;
     fenceLink();
   }
@@ -432,6 +437,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   @Override
   public void dropReplica(DropReason reason) {
     why = "state given up: " + reason;
+    LOG.log(Level.WARNING, "state given up: {0}; the link: {1}", reason, linkProblem);
     dropWanted = true;
   }
 
@@ -448,6 +454,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   public void endLink(long ofLink, LinkEnd reason) {
     if (ofLink == linkNumber && attached) {
       why = reason.text();
+      linkProblem = why;
       fenceLink();
     }
   }
@@ -455,6 +462,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   @Override
   public void ready(long epoch) {
     why = "";
+    LOG.log(Level.INFO, "ready to take over from epoch {0} on", Long.toString(epoch));
     metrics.committed(epoch, System.nanoTime(), System.nanoTime());
   }
 

@@ -12,7 +12,6 @@ import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
 import dev.dyad.engine.epoch.StandbyState;
 import dev.dyad.engine.net.GuestOutput;
-import dev.dyad.engine.net.LearnedAddresses;
 import dev.dyad.engine.net.OutputEpoch;
 import dev.dyad.engine.net.ReleaseGate;
 import dev.dyad.engine.vm.GuestMemory;
@@ -41,7 +40,6 @@ class NodePairTest {
   private @Nullable PrimaryNode primary;
   private @Nullable StandbyNode standby;
   private @Nullable FileArbiter arbiter;
-  private final LearnedAddresses learned = new LearnedAddresses();
 
   @AfterEach
   void end() {
@@ -59,7 +57,6 @@ class NodePairTest {
     if (arbiter != null) {
       arbiter.close();
     }
-    learned.close();
   }
 
   @ParameterizedTest
@@ -130,7 +127,7 @@ class NodePairTest {
     PrimaryConfig config = new PrimaryConfig("fake", "fake-1", standbyNode().address(), null, epochs, 8 << 20, 1024, 4 << 20, false, -1);
     GuestOutput output = new GuestOutput(new OutputEpoch(1), new ReleaseGate(arbiter::newest, 0), List.of());
     MachineEnvelope envelope = new MachineEnvelope("fake", generationFile().toString(), epochs.detectorNanos(), new byte[0]);
-    primary = new PrimaryNode(config, guest, output, learned, arbiter, 1, envelope);
+    primary = new PrimaryNode(config, guest, output, new NodePage(List.of(), List.of()), arbiter, 1, envelope);
     primary.start(PrimaryNode.generationFor(arbiter, "fake-1", "test"));
   }
 

@@ -142,7 +142,7 @@ public final class QemuAttach implements Hypervisor {
 
   /** Equal for as long as this QEMU lives, and no other's. */
   public String identity() {
-    return "qemu-" + process.pid() + "-" + process.startTime();
+    return process.identity();
   }
 
   public int pid() {

@@ -35,6 +35,11 @@ record QemuProcess(int pid) {
     return Files.isDirectory(proc());
   }
 
+  /** Equal for as long as this process lives, and no other's on this host since it booted. */
+  String identity() {
+    return "qemu-" + pid + "-" + startTime();
+  }
+
   /** Start time in clock ticks since boot: with the pid, the identity of the process. */
   long startTime() {
     String stat = read("stat");

@@ -15,6 +15,7 @@ import dev.dyad.bindings.linux.Registers;
 import dev.dyad.bindings.linux.RemoteMemory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -37,7 +38,8 @@ import org.jspecify.annotations.Nullable;
  * </pre>
  *
  * <p>Never: a thread that is stopped in the middle of its own code (it may hold a restartable sequence), a call whose restart is
- * kept inside the kernel (RESTART_RESTARTBLOCK: the frame could not restore it), a process with shadow stacks.
+ * kept inside the kernel (RESTART_RESTARTBLOCK: the frame could not restore it), a process with shadow stacks, the first thread of
+ * a child of ours.
  *
  * <p>ptrace(2) takes all requests from the thread that attached, so each run has a platform thread of its own.
  */
@@ -46,6 +48,12 @@ final class SyscallInjector {
   /** Calls in the stopped process; the answer is the kernel's, {@code -errno} for errors. */
   interface Calls {
     long call(long number, long... arguments);
+
+    /** Address, there, of a short text for calls that want a name. */
+    long nameVirt();
+
+    /** The thread that executes them. */
+    int thread();
   }
 
   // Kernel-internal results that say how an interrupted call is restarted (include/linux/errno.h, never seen by programs).
@@ -53,6 +61,7 @@ final class SyscallInjector {
   private static final long ERESTARTNOINTR = -513;
   private static final long ERESTARTNOHAND = -514;
 
+  private static final int ANY_THREAD = 0;
   private static final int ATTEMPTS_MAX = 200;
   private static final int PAUSE_MILLIS = 5;
 
@@ -65,6 +74,8 @@ final class SyscallInjector {
   private static final int CONTEXT_SS = SIGCONTEXT + 150;
   private static final int CONTEXT_FPSTATE = SIGCONTEXT + 184;
   private static final int UC_SIGMASK = 304;
+  private static final int NAME = 448; // behind what rt_sigreturn reads
+  private static final byte[] NAME_TEXT = {'d', 'y', 'a', 'd', 0};
   private static final long UC_FLAGS_VALUE = 0x7; // FP_XSTATE, SIGCONTEXT_SS, STRICT_RESTORE_SS
   private static final int NO_SUCH_STACK_FLAG = 0x40000000; // makes the kernel leave the alternate stack as it is
 
@@ -121,7 +132,12 @@ final class SyscallInjector {
    * @throws QemuException with what forbids it
    */
   <T> T run(Function<Calls, T> work) {
-    Run<T> run = new Run<>(work);
+    return run(ANY_THREAD, work);
+  }
+
+  /** The same in one certain thread, which must be one that sleeps much. */
+  <T> T run(int tid, Function<Calls, T> work) {
+    Run<T> run = new Run<>(tid, work);
     Thread thread = Thread.ofPlatform().name("control-inject").start(run);
     boolean interrupted = false;
     while (thread.isAlive()) {
@@ -138,11 +154,13 @@ final class SyscallInjector {
   }
 
   private final class Run<T> implements Runnable {
+    private final int wanted;
     private final Function<Calls, T> work;
     private @Nullable T result;
     private @Nullable RuntimeException failure;
 
-    private Run(Function<Calls, T> work) {
+    private Run(int wanted, Function<Calls, T> work) {
+      this.wanted = wanted;
       this.work = work;
     }
 
@@ -150,10 +168,10 @@ final class SyscallInjector {
     public void run() {
       try (Mapping scratch = Mapping.anonymous(1 << 16); Registers saved = new Registers(); Registers now = new Registers()) {
         findCode();
-        Stopped stopped = stopSleepingThread(saved);
+        Stopped stopped = stopSleepingThread(wanted, saved);
         try {
           stopped.prepare(saved, now, scratch.hostVirt());
-          result = work.apply((number, arguments) -> stopped.call(now, number, arguments));
+          result = work.apply(stopped.calls(now));
           beforeStep.accept("detach");
         } finally {
           Ptrace.detach(stopped.tid, 0);
@@ -229,9 +247,22 @@ final class SyscallInjector {
     return 0;
   }
 
-  private Stopped stopSleepingThread(Registers registers) {
+  /** Threads that sleep much first: QEMU starts its RCU thread before any other. */
+  private List<Integer> candidates(int wanted) {
+    if (wanted != ANY_THREAD) {
+      return List.of(wanted);
+    }
+    List<Integer> threads = new ArrayList<>(process.threads());
+    threads.removeIf(tid -> tid == process.pid());
+    if (!isOurChild()) {
+      threads.add(process.pid());
+    }
+    return threads;
+  }
+
+  private Stopped stopSleepingThread(int wanted, Registers registers) {
     for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      for (int tid : process.threads()) {
+      for (int tid : candidates(wanted)) {
         if (!sleepsWhereWeMayStop(tid)) {
           continue;
         }
@@ -264,6 +295,14 @@ final class SyscallInjector {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
+  }
+
+  /**
+   * The JDK waits for the end of each of its children in a thread of its own, and would be told of the leader's stop in our place:
+   * we would wait for ever, and it would take the child for ended.
+   */
+  private boolean isOurChild() {
+    return process.read("status").contains("\nPPid:\t" + ProcessHandle.current().pid() + "\n");
   }
 
   /** A guess before anything is stopped; {@link #restartsByItself} decides. */
@@ -313,6 +352,7 @@ final class SyscallInjector {
     private final int tid;
     private boolean redirected;
     private long allSignals;
+    private long nameVirt;
 
     private Stopped(int tid) {
       this.tid = tid;
@@ -343,6 +383,9 @@ final class SyscallInjector {
       Memory.putLong(scratch + CONTEXT_FPSTATE, remoteXstate);
       NativeException.check(Ptrace.getSignalMask(tid, scratch + UC_SIGMASK), "PTRACE_GETSIGMASK", "tid=" + tid);
 
+      Memory.copyFrom(NAME_TEXT, 0, scratch + NAME, NAME_TEXT.length);
+      nameVirt = remoteFrame + NAME;
+
       beforeStep.accept("write frame");
       write(remoteXstate, xstate, bytes + Integer.BYTES);
       write(remoteFrame, scratch, FRAME_BYTES);
@@ -360,6 +403,25 @@ final class SyscallInjector {
       if (written != bytes) {
         throw new NativeException("process_vm_writev", written < 0 ? (int) -written : EIO(), "pid=" + process.pid() + " bytes=" + bytes);
       }
+    }
+
+    private Calls calls(Registers now) {
+      return new Calls() {
+        @Override
+        public long call(long number, long... arguments) {
+          return Stopped.this.call(now, number, arguments);
+        }
+
+        @Override
+        public long nameVirt() {
+          return nameVirt;
+        }
+
+        @Override
+        public int thread() {
+          return tid;
+        }
+      };
     }
 
     private long call(Registers now, long number, long... arguments) {

@@ -27,6 +27,8 @@ final class WriteTracker implements AutoCloseable {
   private final long[] bytes;
   private final long[] firstPage;
 
+  private boolean enabled;
+
   // Regions of the last scan that were protected again but not handed out yet: they come first next time.
   private int block;
   private int region;
@@ -40,12 +42,15 @@ final class WriteTracker implements AutoCloseable {
     firstPage = memory.blocks().stream().mapToLong(GuestMemory.Block::firstPage).toArray();
   }
 
-  /** Registers and write-protects all blocks. */
+  /** Registers and write-protects all blocks; once more for another baseline. */
   void start() {
-    int enabled = userfaultfd.enable(UFFD_FEATURE_WP_ASYNC() | UFFD_FEATURE_WP_UNPOPULATED() | UFFD_FEATURE_WP_HUGETLBFS_SHMEM());
-    if (enabled < 0) {
-      throw new QemuException("this kernel cannot track another process's writes (userfaultfd WP_ASYNC): Linux 6.7 or later is needed");
+    if (!enabled) {
+      if (userfaultfd.enable(UFFD_FEATURE_WP_ASYNC() | UFFD_FEATURE_WP_UNPOPULATED() | UFFD_FEATURE_WP_HUGETLBFS_SHMEM()) < 0) {
+        throw new QemuException("this kernel cannot track another process's writes (userfaultfd WP_ASYNC): Linux 6.7 or later is needed");
+      }
+      enabled = true;
     }
+    regions = 0;
     for (int i = 0; i < startVirt.length; i++) {
       String detail = "block " + i + " bytes=" + bytes[i];
       NativeException.check(userfaultfd.register(startVirt[i], bytes[i], UFFDIO_REGISTER_MODE_WP()), "UFFDIO_REGISTER", detail);

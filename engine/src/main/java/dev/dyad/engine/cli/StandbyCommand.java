@@ -1,0 +1,91 @@
+package dev.dyad.engine.cli;
+
+import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.engine.node.NodeReports;
+import dev.dyad.engine.node.PrimaryConfig;
+import dev.dyad.engine.node.QemuStandbyHost;
+import dev.dyad.engine.node.StandbyConfig;
+import dev.dyad.engine.node.StandbyNode;
+import dev.dyad.engine.node.TakenOver;
+import dev.dyad.engine.observe.RuntimeDirectory;
+import dev.dyad.engine.observe.StatusEndpoint;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code dyad standby}: waits for a machine, and goes on with it when its host dies. */
+@Command(name = "standby", mixinStandardHelpOptions = true, description = "Wait for a machine and go on with it when its host dies.")
+public final class StandbyCommand implements Callable<Integer> {
+  private static final long ANY_PERIOD_NANOS = 10_000_000L;
+  private static final Duration STOP_BOUND = Duration.ofSeconds(5);
+
+  @Option(names = "--listen", paramLabel = "ADDRESS", required = true, converter = AddressConverter.class, description = "HOST:PORT, or unix:PATH for a primary on the same host")
+  private SocketAddress listen = SocketAddress.inet("127.0.0.1", 7400);
+
+  @Option(names = "--netdev", paramLabel = "ID=BACKEND", description = "network back end here for the guest's netdev ID, as QEMU's -netdev takes it: net0=tap,ifname=tapB,script=no,downscript=no")
+  private Map<String, String> netdevs = Map.of();
+
+  @Option(names = "--qemu-arg", paramLabel = "WORD", description = "append a word to the command line of the waiting QEMU; repeat as needed")
+  private List<String> moreArguments = List.of();
+
+  @Option(names = "--qemu-command", paramLabel = "LINE", description = "replace that command line as a whole; {directory} stands for its directory")
+  private @Nullable String commandLine;
+
+  @Mixin private NodeOptions options = new NodeOptions();
+
+  @Override
+  public Integer call() throws InterruptedException {
+    QemuStandbyHost host =
+        new QemuStandbyHost(
+            new QemuStandbyHost.Options(netdevs, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiter));
+    StandbyConfig config =
+        new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core);
+    String name = "standby-" + ProcessHandle.current().pid();
+    try (StopSignal stop = new StopSignal();
+        StandbyNode node = new StandbyNode(config, host)) {
+      node.start();
+      StandbyNode.Promoted promoted;
+      try (StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), name, node::report, NodeReports::text)) {
+        System.err.println("waiting for a primary at " + node.address());
+        promoted = await(node, stop);
+      }
+      if (promoted == null) {
+        node.stop(STOP_BOUND);
+        return ExitCode.OK;
+      }
+      try (TakenOver taken = new TakenOver(promoted);
+          StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), name, taken::report, NodeReports::text)) {
+        System.err.println("the guest goes on here: " + taken.line());
+        taken.announce();
+        while (!stop.asked() && taken.guestLives()) {
+          Thread.sleep(200);
+        }
+      }
+    }
+    return ExitCode.OK;
+  }
+
+  private static StandbyNode.@Nullable Promoted await(StandbyNode node, StopSignal stop) throws InterruptedException {
+    while (!stop.asked()) {
+      try {
+        return node.promoted().get(200, TimeUnit.MILLISECONDS);
+      } catch (TimeoutException e) {
+        continue;
+      } catch (CancellationException e) {
+        return null;
+      } catch (ExecutionException e) {
+        throw new CommandFailure(ExitCode.UNAVAILABLE, "the standby cannot go on: " + e.getMessage());
+      }
+    }
+    return null;
+  }
+}

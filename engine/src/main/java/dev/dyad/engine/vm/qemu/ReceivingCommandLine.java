@@ -1,0 +1,203 @@
+package dev.dyad.engine.vm.qemu;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+
+/**
+ * Turns the command line of a running QEMU into that of one that waits for its guest: the same machine, with everything that only
+ * one process can have (sockets, log files, pid file, forwarded ports, shared memory files) put into the standby's own directory.
+ */
+final class ReceivingCommandLine {
+
+  private static final Set<String> WITHOUT_VALUE = Set.of("nodefaults", "no-user-config", "nographic", "no-reboot", "no-shutdown", "snapshot", "S", "s",
+      "daemonize", "enable-kvm", "no-acpi", "no-hpet", "no-fd-bootchk", "mem-prealloc", "singlestep", "one-insn-per-tb", "usb", "full-screen", "no-quit",
+      "only-migratable", "preconfig", "win2k-hack", "show-cursor", "nouserconfig", "h", "help", "version", "xen-attach", "xen-domid-restrict");
+
+  /** The primary's own business, or set anew below. */
+  private static final Set<String> DROPPED = Set.of("daemonize", "S", "s", "gdb", "incoming", "loadvm", "pidfile", "qmp", "qmp-pretty", "monitor", "mon",
+      "display", "nographic", "vnc", "spice", "full-screen", "D", "d", "trace", "mem-path", "mem-prealloc", "chroot", "run-with");
+
+  private static final Set<String> FILES = Set.of("kernel", "initrd", "dtb", "bios", "pflash", "cdrom", "hda", "hdb", "hdc", "hdd", "fda", "fdb", "sd", "mtdblock");
+  private static final Set<String> FILE_PROPERTIES = Set.of("drive", "blockdev", "acpitable", "smbios", "fw_cfg");
+
+  private static final String SEND_CONFIGURATION = "migration.send-configuration=off";
+  private static final String NO_DESCRIPTION = "suppress-vmdesc=on";
+
+  private final MachineDescription source;
+  private final ReceivingQemu.Options options;
+  private final List<String> line = new ArrayList<>();
+  private int serials;
+
+  private ReceivingCommandLine(MachineDescription source, ReceivingQemu.Options options) {
+    this.source = source;
+    this.options = options;
+  }
+
+  /**
+   * @throws QemuException for what cannot be on this host: a missing file, a network back end that nobody named
+   */
+  static List<String> of(MachineDescription source, ReceivingQemu.Options options) {
+    ReceivingCommandLine receiving = new ReceivingCommandLine(source, options);
+    receiving.adapt();
+    return List.copyOf(receiving.line);
+  }
+
+  private void adapt() {
+    List<String> words = source.commandLine();
+    line.add(words.getFirst());
+    for (int i = 1; i < words.size(); i++) {
+      String word = words.get(i);
+      if (!word.startsWith("-")) {
+        requireFile("a disk image", word);
+        line.add(word);
+        continue;
+      }
+      String option = word.substring(word.startsWith("--") ? 2 : 1);
+      if (WITHOUT_VALUE.contains(option)) {
+        if (option.equals("nographic")) {
+          // It stands for a serial port on the terminal, beside no display.
+          add("serial", serialFile());
+        } else if (!DROPPED.contains(option)) {
+          line.add("-" + option);
+        }
+      } else if (i + 1 < words.size()) {
+        i++;
+        if (!DROPPED.contains(option)) {
+          adapt(option, words.get(i));
+        }
+      }
+    }
+    add("display", "none");
+    add("monitor", "none");
+    add("machine", NO_DESCRIPTION);
+    add("global", SEND_CONFIGURATION);
+    add("S");
+    add("incoming", "defer");
+    add("qmp", "unix:" + CommandLine.join(List.of(options.directory().resolve(ReceivingQemu.CONTROL_SOCKET).toString())) + ",server=on,wait=off");
+    add("qmp", "unix:" + CommandLine.join(List.of(options.directory().resolve(ReceivingQemu.QMP_SOCKET).toString())) + ",server=on,wait=off");
+    line.addAll(options.moreArguments());
+  }
+
+  private void add(String option, String... value) {
+    line.add("-" + option);
+    line.addAll(List.of(value));
+  }
+
+  private void adapt(String option, String value) {
+    if (value.contains("vhost-user")) {
+      throw new QemuException("vhost-user (-" + option + " " + value + ") cannot be protected: its process writes guest memory unseen");
+    }
+    if (FILES.contains(option)) {
+      requireFile("-" + option, value);
+    } else if (FILE_PROPERTIES.contains(option)) {
+      for (String name : List.of("file", "filename", "file.filename")) {
+        String file = CommandLine.property(value, name);
+        if (!file.isEmpty() && !file.contains(":")) {
+          requireFile("-" + option, file);
+        }
+      }
+    }
+    switch (option) {
+      case "serial" -> add(option, standsAlone(value) ? counted(value) : serialFile());
+      case "parallel" -> add(option, standsAlone(value) ? value : "null");
+      case "chardev" -> add(option, chardev(value));
+      case "netdev" -> add(option, netdev(value));
+      case "nic" -> add(option, nic(value));
+      case "net" -> add(option, net(value));
+      case "object" -> add(option, memoryBackend(value));
+      case "machine", "M" -> {
+        if (!value.equals(NO_DESCRIPTION)) {
+          add(option, value);
+        }
+      }
+      case "global" -> {
+        if (!value.equals(SEND_CONFIGURATION)) {
+          add(option, value);
+        }
+      }
+      default -> add(option, value);
+    }
+  }
+
+  private static boolean standsAlone(String device) {
+    return device.equals("none") || device.equals("null") || device.startsWith("chardev:");
+  }
+
+  private String counted(String value) {
+    serials++;
+    return value;
+  }
+
+  private String serialFile() {
+    return "file:" + options.directory().resolve("serial" + serials++ + ".log");
+  }
+
+  private String chardev(String value) {
+    String id = CommandLine.property(value, "id");
+    String path = CommandLine.property(value, "path");
+    boolean server = value.contains("server=on") || CommandLine.parts(value).contains("server");
+    return switch (CommandLine.first(value)) {
+      case "file" -> CommandLine.with(value, List.of("path"), "path=" + own(path));
+      case "socket" -> server && !path.isEmpty() ? CommandLine.with(value, List.of("path"), "path=" + own(path)) : "null,id=" + id;
+      case "null", "ringbuf", "memory", "testdev" -> value;
+      default -> "null,id=" + id;
+    };
+  }
+
+  private Path own(String path) {
+    return options.directory().resolve(Path.of(path).getFileName());
+  }
+
+  private String netdev(String value) {
+    String id = CommandLine.property(value, "id");
+    String backend = options.netdevs().get(id);
+    if (backend != null) {
+      return CommandLine.with(backend, List.of("id"), "id=" + id);
+    }
+    return switch (CommandLine.first(value)) {
+      // A forwarded port is taken by the primary when both are on one host.
+      case "user" -> CommandLine.with(value, List.of("hostfwd", "guestfwd", "smb"));
+      case "hubport" -> value;
+      default -> throw new QemuException("the standby's own back end for network " + id + " is not known (the primary's: " + value
+          + "): --netdev " + id + "=tap,ifname=…,script=no,downscript=no");
+    };
+  }
+
+  private String nic(String value) {
+    String first = CommandLine.first(value);
+    if (first.equals("none")) {
+      return value;
+    }
+    if (first.equals("user")) {
+      return CommandLine.with(value, List.of("hostfwd", "guestfwd", "smb"));
+    }
+    throw new QemuException("-nic " + value + " cannot be rebuilt on the standby: start the primary with -netdev and -device");
+  }
+
+  private String net(String value) {
+    String first = CommandLine.first(value);
+    if (Set.of("none", "nic", "user").contains(first)) {
+      return CommandLine.with(value, List.of("hostfwd", "guestfwd", "smb"));
+    }
+    throw new QemuException("-net " + value + " cannot be rebuilt on the standby: start the primary with -netdev and -device");
+  }
+
+  /** A memory file of the primary's must not be opened by the standby: on one host it is the running guest's memory. */
+  private static String memoryBackend(String value) {
+    if (!CommandLine.first(value).equals("memory-backend-file") && !CommandLine.first(value).equals("memory-backend-shm")) {
+      return value;
+    }
+    String id = CommandLine.property(value, "id");
+    boolean huge = CommandLine.property(value, "mem-path").contains("huge");
+    return "memory-backend-memfd,id=" + id + ",size=" + CommandLine.property(value, "size") + ",share=on" + (huge ? ",hugetlb=on" : "");
+  }
+
+  private void requireFile(String what, String file) {
+    if (!Files.isReadable(source.workingDirectory().resolve(file))) {
+      throw new QemuException("the standby lacks " + file + " (" + what + " of the primary's QEMU): put it there, at the same path");
+    }
+  }
+}
