@@ -1,5 +1,7 @@
 package dev.dyad.engine.link;
 
+import dev.dyad.engine.link.rdma.RdmaConfig;
+import dev.dyad.engine.link.rdma.RdmaSetup;
 import dev.dyad.engine.link.shm.ShmReplicaLink;
 import dev.dyad.engine.link.shm.ShmReplicationLink;
 import dev.dyad.engine.link.tcp.TcpReplicaLink;
@@ -9,7 +11,7 @@ import dev.dyad.engine.link.tcp.TcpReplicationLink;
  * A connection whose handshake is done, with what was agreed. Becomes one end of a link: shared memory over a unix socket, tcp over an
  * internet one.
  *
- * <p>Owns the connection until one of the two methods that take it, or {@link #close}.
+ * <p>Owns the connection until one of the methods that take it, or {@link #close}.
  */
 public final class Session implements AutoCloseable {
   private final PeerSocket peer;
@@ -43,6 +45,11 @@ public final class Session implements AutoCloseable {
   /** The receiving end. */
   public ReplicaLink receivingEnd() {
     return peer.isInternet() ? new TcpReplicaLink(peer.release(), ringBytes) : ShmReplicaLink.create(peer.release(), ringBytes);
+  }
+
+  /** Takes the connection for a link over RDMA, or over tcp if that is allowed and RDMA cannot be used; the set-up tells which it is. */
+  public RdmaSetup overRdma(RdmaConfig config) {
+    return new RdmaSetup(peer, ringBytes, config);
   }
 
   @Override

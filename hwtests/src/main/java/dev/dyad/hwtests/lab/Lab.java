@@ -28,7 +28,7 @@ public final class Lab implements AutoCloseable {
     this.config = config;
     this.image = image;
     this.folder = folder;
-    ending = new Thread(() -> hosts.forEach(h -> h.process().destroyForcibly()), "lab-end");
+    ending = new Thread(this::end, "lab-end");
   }
 
   /**
@@ -59,6 +59,15 @@ public final class Lab implements AutoCloseable {
     } catch (IOException | RuntimeException e) {
       lab.close();
       throw e;
+    }
+  }
+
+  private void end() {
+    hosts.forEach(host -> host.process().destroyForcibly());
+    try {
+      KernelPackage.deleteTree(folder);
+    } catch (IOException e) {
+      System.getLogger(Lab.class.getName()).log(System.Logger.Level.WARNING, folder + " stays behind: " + e.getMessage());
     }
   }
 

@@ -27,7 +27,8 @@ public final class LabJob {
   LabJob(LabHost host, String id, String command, Path results) {
     this.host = host;
     this.id = id;
-    this.command = command;
+    // A class path says little; the words after it do.
+    this.command = command.replaceAll(" -cp \\S+", "");
     out = results.resolve(id + ".out");
     err = results.resolve(id + ".err");
   }

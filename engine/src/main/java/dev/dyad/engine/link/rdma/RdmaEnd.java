@@ -61,6 +61,7 @@ abstract class RdmaEnd implements LinkEnd {
   private boolean heard;
   private boolean waiting;
   private boolean closed;
+  private String flushed = "";
   private String failure = "";
 
   /**
@@ -120,7 +121,7 @@ abstract class RdmaEnd implements LinkEnd {
       port.disarm();
     }
     int work = takeCompletions();
-    if (isUp()) {
+    if (isUp() && flushed.isEmpty()) {
       work += transfer(work);
       tellTaken();
     }
@@ -145,14 +146,24 @@ abstract class RdmaEnd implements LinkEnd {
     for (int i = 0; i < count && isUp(); i++) {
       work += take(i);
     }
-    postReceives();
+    if (!flushed.isEmpty() && count == 0) {
+      fail(flushed);
+    }
+    if (flushed.isEmpty()) {
+      postReceives();
+    }
     return work;
   }
 
   private int take(int index) {
     int queuePair = port.queuePair(index);
     if (port.hasFailed(index)) {
-      fail(port.describe(index));
+      // When a queue pair fails, everything on it is reported as flushed; what says why may come after that.
+      if (port.isFlushed(index)) {
+        flushed = port.describe(index);
+      } else {
+        fail(port.describe(index));
+      }
       return 1;
     }
     int number = port.number(index);

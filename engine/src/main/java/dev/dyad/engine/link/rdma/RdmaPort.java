@@ -53,6 +53,9 @@ interface RdmaPort extends AutoCloseable {
 
   boolean hasFailed(int index);
 
+  /** Of a failed one: whether it failed only because its queue pair had. */
+  boolean isFlushed(int index);
+
   /** What failed, in words. */
   String describe(int index);
 

@@ -34,6 +34,7 @@ final class VerbsPort implements RdmaPort {
   private static final int SOLICITED = IBV_SEND_SOLICITED();
   private static final int INLINE = IBV_SEND_INLINE();
   private static final int SUCCESS = IBV_WC_SUCCESS();
+  private static final int FLUSHED = IBV_WC_WR_FLUSH_ERR();
   private static final int TOLD = IBV_WC_RECV_RDMA_WITH_IMM();
 
   private final RdmaConfig config;
@@ -222,6 +223,11 @@ final class VerbsPort implements RdmaPort {
   @Override
   public boolean hasFailed(int index) {
     return completions.status(index) != SUCCESS;
+  }
+
+  @Override
+  public boolean isFlushed(int index) {
+    return completions.status(index) == FLUSHED;
   }
 
   @Override

@@ -273,6 +273,11 @@ final class SimPort implements RdmaPort {
   }
 
   @Override
+  public boolean isFlushed(int index) {
+    return false;
+  }
+
+  @Override
   public String describe(int index) {
     return current.get(index).failure;
   }

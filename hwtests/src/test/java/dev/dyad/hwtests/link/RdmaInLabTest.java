@@ -1,0 +1,149 @@
+package dev.dyad.hwtests.link;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.dyad.engine.link.RdmaDeviceContract;
+import dev.dyad.hwtests.lab.Lab;
+import dev.dyad.hwtests.lab.LabExtension;
+import dev.dyad.hwtests.lab.LabJob;
+import dev.dyad.hwtests.lab.TestsInHost;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.regex.Matcher;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.extension.ExtendWith;
+import org.jspecify.annotations.Nullable;
+
+/** The link over RDMA between two hosts, and what becomes of it when a host, the network or a thread fails. */
+@ExtendWith(LabExtension.class)
+final class RdmaInLabTest {
+  private static final Duration BOUND = Duration.ofSeconds(90);
+  private static final int EPOCH_BYTES = 64 << 10;
+  private static final String DOWN = "^down (\\d+) .*because (.*)$";
+
+  private @Nullable LabJob receiver;
+  private @Nullable LabJob sender;
+
+  @TestFactory
+  List<DynamicTest> shouldKeepTheContractOverADevice(Lab lab) throws IOException {
+    return TestsInHost.of(lab.host(1), RdmaDeviceContract.class, Duration.ofSeconds(180));
+  }
+
+  @Test
+  void shouldCarryEpochsThroughLossDelayAndFlaps(Lab lab) throws IOException, InterruptedException {
+    flow(lab, 1, 8);
+    lab.host(1).netem("loss 1% delay 5ms");
+    Thread.sleep(2500);
+    lab.host(1).clearNetem();
+    lab.host(2).netem("delay 2ms reorder 25%");
+    Thread.sleep(1000);
+    lab.host(2).clearNetem();
+    // Shorter than the bound: retries carry the link over it.
+    lab.host(1).setLink(false);
+    Thread.sleep(150);
+    lab.host(1).setLink(true);
+    var end = ended(job(sender));
+    // An event of the port ends the link at once; without one it goes on.
+    assertTrue(end.group(2).equals("time is over") || end.group(2).contains("port"), job(sender)::toString);
+    assertEquals("", job(receiver).errors());
+    assertTrue(epochs(end) > 20, job(sender)::toString);
+  }
+
+  @Test
+  void shouldNoticeAKilledHostWithinTheBound(Lab lab) throws IOException {
+    flow(lab, 1, 60);
+    long killed = System.nanoTime();
+    lab.host(2).kill();
+    var end = ended(job(sender));
+    assertTrue(System.nanoTime() - killed < 12e9, job(sender)::toString);
+    assertTrue(end.group(2).contains("nothing heard") || end.group(2).contains("retry"), job(sender)::toString);
+  }
+
+  @Test
+  void shouldNoticeACutCableOnBothSides(Lab lab) throws IOException {
+    flow(lab, 1, 60);
+    lab.cutLink();
+    long cut = System.nanoTime();
+    for (var side : List.of(job(sender), job(receiver))) {
+      var end = ended(side);
+      assertTrue(end.group(2).contains("port") || end.group(2).contains("nothing heard") || end.group(2).contains("retry"), side::toString);
+    }
+    assertTrue(System.nanoTime() - cut < 12e9);
+  }
+
+  @Test
+  void shouldRefuseTheLateWriteOfAHostThatOnlyStoodStill(Lab lab) throws IOException {
+    flow(lab, 1, 60);
+    lab.host(1).freeze();
+    Files.createFile(lab.shared().resolve("fence"));
+    job(receiver).awaitOutput("^fenced", BOUND);
+    lab.host(1).thaw();
+    var end = ended(job(sender));
+    assertTrue(end.group(2).contains("remote access error"), job(sender)::toString);
+    Files.createFile(lab.shared().resolve("enough"));
+    job(receiver).awaitOutput("^ring unchanged", BOUND);
+  }
+
+  @Test
+  void shouldNoticeAHostThatStandsStill(Lab lab) throws IOException {
+    flow(lab, 1, 60);
+    lab.host(1).freeze();
+    var end = ended(job(receiver));
+    assertTrue(end.group(2).contains("nothing heard") || end.group(2).contains("retry"), job(receiver)::toString);
+    lab.host(1).thaw();
+    ended(job(sender));
+  }
+
+  @Test
+  void shouldConnectAndDisconnectAHundredTimesWithoutALeak(Lab lab) throws IOException {
+    start(lab, 100, 0.01);
+    var sent = job(sender).awaitOutput("^open 0 descriptors (\\d+)", BOUND);
+    var taken = job(receiver).awaitOutput("^open 0 descriptors (\\d+)", BOUND);
+    assertTrue(Integer.parseInt(sent.group(1)) < 40 && Integer.parseInt(taken.group(1)) < 40, () -> job(sender) + "\n" + job(receiver));
+    for (var host : lab.hosts()) {
+      assertEquals("", host.run("rdma resource show qp dev rxe0 | grep -v 'type GSI\\|type SMI' || true"), "queue pairs left");
+    }
+  }
+
+  /** Starts a link and waits until epochs flow. */
+  private void flow(Lab lab, int rounds, double seconds) throws IOException {
+    start(lab, rounds, seconds);
+    job(sender).awaitOutput("^flowing", BOUND);
+  }
+
+  private void start(Lab lab, int rounds, double seconds) throws IOException {
+    receiver = lab.host(2).java(LinkPeer.class, List.of(), List.of("receive", String.valueOf(rounds)));
+    job(receiver).awaitOutput("^listening", BOUND);
+    sender = lab.host(1).java(LinkPeer.class, List.of(),
+        List.of("send", String.valueOf(rounds), lab.host(2).address(), String.valueOf(seconds), String.valueOf(EPOCH_BYTES)));
+  }
+
+  @AfterEach
+  void removeSigns(Lab lab) throws IOException {
+    for (var name : List.of("fence", "enough")) {
+      Files.deleteIfExists(lab.shared().resolve(Path.of(name)));
+    }
+  }
+
+  private static LabJob job(@Nullable LabJob job) {
+    if (job == null) {
+      throw new IllegalStateException("not started");
+    }
+    return job;
+  }
+
+  private static Matcher ended(LabJob job) throws IOException {
+    return job.awaitOutput(DOWN, BOUND);
+  }
+
+  private static int epochs(Matcher end) {
+    return Integer.parseInt(end.group().replaceAll(".* epochs (\\d+) .*", "$1"));
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.hwtests.link;
+
+import org.jspecify.annotations.NullMarked;
