@@ -1,0 +1,149 @@
+package dev.dyad.engine.disk;
+
+import dev.dyad.engine.link.ReplicaLink;
+import dev.dyad.engine.link.ReplicationLink;
+import dev.dyad.engine.wire.Crc32c;
+import dev.dyad.engine.wire.FrameHeader;
+import dev.dyad.engine.wire.FrameParser;
+import dev.dyad.engine.wire.FrameType;
+import dev.dyad.engine.wire.Wire;
+
+/**
+ * Frames to and from the other host's disk: a replicated ring each way. Belongs to the disk thread and owns both links.
+ *
+ * <p>To send: {@link #begin}, write the payload there, {@link #send}. To receive: while {@link #receive}, look at {@link #type} and
+ * {@link #payload}, then {@link #consume}, or leave it there and come back. A frame that does not parse ends the channel with its reason.
+ */
+public final class DiskChannel implements AutoCloseable {
+  private final ReplicationLink out;
+  private final ReplicaLink in;
+  private final Crc32c outCrc;
+  private final FrameParser parser;
+  private final long generation;
+  private final int payloadBytesMax;
+  private final long capacity;
+  private long written;
+  private long sequence;
+  private long taken;
+  private boolean parsed;
+  private boolean closed;
+  private String failure = "";
+
+  public DiskChannel(ReplicationLink out, ReplicaLink in, long generation) {
+    this.out = out;
+    this.in = in;
+    this.generation = generation;
+    capacity = out.ring().capacityBytes();
+    payloadBytesMax = Wire.payloadBytesMax(capacity);
+    outCrc = new Crc32c(out.ring().baseVirt(), 2 * capacity);
+    parser =
+        new FrameParser(
+            new Crc32c(in.ring().baseVirt(), 2 * in.ring().capacityBytes()), Wire.payloadBytesMax(in.ring().capacityBytes()), generation);
+    written = out.released();
+    taken = out.released();
+  }
+
+  /** Bound of a payload. */
+  int payloadBytesMax() {
+    return payloadBytesMax;
+  }
+
+  /** Bytes that could be written now, heads included. */
+  long room() {
+    return capacity - (written - out.released());
+  }
+
+  long capacity() {
+    return capacity;
+  }
+
+  /**
+   * Room for a frame.
+   *
+   * @param reserve bytes that must stay free behind it
+   * @return address of its payload, 0 when there is no room now
+   */
+  long begin(int payloadBytes, long reserve) {
+    if (!isUp()) {
+      return 0;
+    }
+    int frameBytes = FrameHeader.BYTES + Wire.aligned(payloadBytes);
+    return room() < frameBytes + reserve ? 0 : FrameHeader.payload(out.ring().address(written));
+  }
+
+  /** Sends the frame whose payload was written since {@link #begin}; padding must be zero already. */
+  void send(FrameType type, int payloadBytes, long epoch) {
+    long frame = out.ring().address(written);
+    int length = Wire.aligned(payloadBytes);
+    FrameHeader.write(frame, type, length, generation, epoch, sequence++);
+    FrameHeader.close(frame, outCrc);
+    written += FrameHeader.BYTES + length;
+    out.publish(written);
+  }
+
+  /** Whether a frame is there to be looked at. */
+  boolean receive() {
+    if (parsed && !closed) {
+      return true;
+    }
+    if (closed || !failure.isEmpty()) {
+      return false;
+    }
+    switch (parser.parse(in.ring().address(taken), in.received() - taken)) {
+      case FRAME -> parsed = true;
+      case INCOMPLETE -> {}
+      case REFUSED ->
+          fail("disk ring: " + parser.reason().message(parser.found(), parser.needed()));
+    }
+    return parsed;
+  }
+
+  FrameType type() {
+    return parser.type();
+  }
+
+  long payload() {
+    return FrameHeader.payload(in.ring().address(taken));
+  }
+
+  int length() {
+    return parser.frameBytes() - FrameHeader.BYTES;
+  }
+
+  long epoch() {
+    return FrameHeader.epoch(in.ring().address(taken));
+  }
+
+  void consume() {
+    taken += parser.frameBytes();
+    parsed = false;
+    in.release(taken);
+  }
+
+  int poll() {
+    return closed ? 0 : out.poll() + in.poll();
+  }
+
+  /** Ends the channel for a reason of ours. */
+  void fail(String reason) {
+    if (failure.isEmpty()) {
+      failure = reason;
+    }
+  }
+
+  boolean isUp() {
+    return !closed && failure.isEmpty() && out.isUp() && in.isUp();
+  }
+
+  /** Why it is down, in one line. */
+  String failure() {
+    return !failure.isEmpty() ? failure : !out.isUp() ? out.failure() : in.failure();
+  }
+
+  @Override
+  public void close() {
+    closed = true;
+    out.close();
+    in.close();
+  }
+}

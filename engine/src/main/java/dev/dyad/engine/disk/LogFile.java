@@ -1,0 +1,279 @@
+package dev.dyad.engine.disk;
+
+import static dev.dyad.engine.disk.BlockDevice.FLUSH;
+import static dev.dyad.engine.disk.BlockDevice.READ;
+import static dev.dyad.engine.disk.BlockDevice.WRITE;
+
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.bindings.linux.Memory;
+import dev.dyad.engine.wire.Crc32c;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The log file of a standby: appends batches of a {@link WriteLog}, one at a time, makes them durable, starts over when nothing in it is
+ * needed, and brings back what was whole after a loss of power. Owns the device.
+ */
+final class LogFile implements BlockDevice.Completions, AutoCloseable {
+  private static final long TAG_HEAD = 1;
+  private static final long TAG_DATA = 2;
+  private static final long TAG_FLUSH = 3;
+  private static final long TAG_LOAD = 4;
+  private static final int HEAD = WriteLog.BATCH_HEAD_BYTES;
+
+  private final BlockDevice device;
+  private final WriteLog log;
+  private final Mapping memory;
+  private final long headBuffer;
+  private final long loadBuffer;
+  private final int loadBytesMax;
+
+  private long logId;
+  private long number;
+  private long position;
+  private int writing;
+  private int batchEntries;
+  private long batchPosition;
+  private long sealWritten = -1;
+  private long sealWriting = -1;
+  private long sealTailWriting;
+  private long sealedEntries;
+  private boolean flushing;
+  private long sealFlushing = -1;
+  private long sealDurable = -1;
+  private boolean loading;
+  private boolean loaded;
+  private int error;
+
+  LogFile(BlockDevice device, WriteLog log, int loadBytesMax, long logId) {
+    this.device = device;
+    this.log = log;
+    this.loadBytesMax = loadBytesMax;
+    this.logId = logId;
+    memory = Mapping.anonymous(HEAD + (long) loadBytesMax);
+    headBuffer = memory.hostVirt();
+    loadBuffer = headBuffer + HEAD;
+  }
+
+  int error() {
+    return error;
+  }
+
+  long bytes() {
+    return device.bytes();
+  }
+
+  long logId() {
+    return logId;
+  }
+
+  /** Whether there is room for one more batch of the largest size. */
+  boolean hasRoom() {
+    return position + HEAD + loadBytesMax <= device.bytes();
+  }
+
+  /** Whether the file has writes after its last seal: they count for nothing until the next. */
+  boolean isBetweenSeals() {
+    return log.needsFile() && log.loggedThrough() > sealedEntries;
+  }
+
+  /** Entries before this one were sealed in the file. */
+  long sealedEntries() {
+    return sealedEntries;
+  }
+
+  /** The newest epoch whose writes and seal are durable here. */
+  long sealDurable() {
+    return sealDurable;
+  }
+
+  boolean isBusy() {
+    return writing > 0 || flushing;
+  }
+
+  /**
+   * Appends the next batch.
+   *
+   * @param seal the epoch that is whole when all entries before {@code sealTail} are in the file
+   * @param end entries from this one on are not wanted there
+   * @param base see {@link WriteLog#encodeBatch}
+   * @return false when one is under way, there is no room, or nothing to append
+   */
+  boolean append(long seal, long sealTail, long end, long base) {
+    if (writing > 0 || error != 0 || !hasRoom()) {
+      return false;
+    }
+    int count = log.batchEntries(end);
+    boolean seals = seal > sealWritten && log.loggedThrough() + count >= sealTail;
+    if (count == 0 && !seals) {
+      return false;
+    }
+    int bytes = log.batchBytes(count);
+    log.encodeBatch(headBuffer, count, logId, number, seals ? seal : -1, base);
+    if (!device.submit(WRITE, 0, position, HEAD, headBuffer, TAG_HEAD)) {
+      return false;
+    }
+    writing = 1;
+    if (bytes > 0) {
+      if (!device.submit(WRITE, 0, position + HEAD, bytes, log.batchData(), TAG_DATA)) {
+        throw new IllegalStateException("the log device takes fewer than 2 requests at once");
+      }
+      writing = 2;
+    }
+    batchEntries = count;
+    batchPosition = position + HEAD;
+    sealWriting = seals ? seal : -1;
+    sealTailWriting = sealTail;
+    position += HEAD + bytes;
+    number++;
+    return true;
+  }
+
+  /** Makes what was appended durable; false while a batch or another flush is under way or nothing is new. */
+  boolean flush() {
+    if (writing > 0 || flushing || error != 0 || sealWritten <= sealDurable) {
+      return false;
+    }
+    sealFlushing = sealWritten;
+    flushing = device.submit(FLUSH, 0, 0, 0, 0, TAG_FLUSH);
+    return flushing;
+  }
+
+  /** Starts over: nothing in the file is needed, and {@code newLogId} is durable in the superblock. */
+  void restart(long newLogId) {
+    logId = newLogId;
+    number = 0;
+    position = 0;
+  }
+
+  long position() {
+    return position;
+  }
+
+  /** Reads an entry's data back; its address is {@link #loadedData} once {@link #isLoaded}. */
+  boolean load(long at, int bytes) {
+    if (loading) {
+      return false;
+    }
+    loaded = false;
+    loading = device.submit(READ, 0, at, bytes, loadBuffer, TAG_LOAD);
+    return loading;
+  }
+
+  boolean isLoaded() {
+    return loaded;
+  }
+
+  long loadedData() {
+    return loadBuffer;
+  }
+
+  void unload() {
+    loaded = false;
+  }
+
+  int poll() {
+    return device.poll(this);
+  }
+
+  @Override
+  public void completed(long tag, int result) {
+    if (result < 0) {
+      error = error == 0 ? result : error;
+      return;
+    }
+    if (tag == TAG_FLUSH) {
+      flushing = false;
+      sealDurable = sealFlushing;
+    } else if (tag == TAG_LOAD) {
+      loading = false;
+      loaded = true;
+    } else if (--writing == 0) {
+      log.batchWritten(batchEntries, batchPosition);
+      if (sealWriting >= 0) {
+        sealWritten = sealWriting;
+        sealedEntries = sealTailWriting;
+      }
+    }
+  }
+
+  /**
+   * Applies to an image what was whole in a log when its host lost power: every epoch up to the last seal in it. Waits.
+   *
+   * @return number of writes applied
+   */
+  static int replay(BlockDevice device, BlockDevice image, long logId, int dataBytesMax) {
+    try (Mapping memory = Mapping.anonymous(HEAD + (long) dataBytesMax)) {
+      long at = memory.hostVirt();
+      long data = at + HEAD;
+      Crc32c crc = new Crc32c(at, HEAD + (long) dataBytesMax);
+      List<Long> batches = new ArrayList<>();
+      int whole = 0;
+      long lastSeal = -1;
+      long base = -1;
+      long position = 0;
+      while (position + HEAD <= device.bytes()) {
+        SyncIo.transfer(device, READ, position, HEAD, at);
+        if (!WriteLog.isBatch(at, logId, batches.size())) {
+          break;
+        }
+        int bytes = WriteLog.batchDataBytes(at);
+        if (bytes > dataBytesMax || position + HEAD + bytes > device.bytes()) {
+          break;
+        }
+        if (bytes > 0) {
+          SyncIo.transfer(device, READ, position + HEAD, bytes, data);
+          if (crc.of(data, bytes) != WriteLog.batchDataCrc(at)) {
+            break;
+          }
+        }
+        batches.add(position);
+        if (WriteLog.batchSeal(at) >= 0) {
+          whole = batches.size();
+          lastSeal = WriteLog.batchSeal(at);
+          base = WriteLog.batchBase(at);
+        }
+        position += HEAD + bytes;
+      }
+      int writes = 0;
+      for (int batch = 0; batch < whole; batch++) {
+        SyncIo.transfer(device, READ, batches.get(batch), HEAD, at);
+        int bytes = WriteLog.batchDataBytes(at);
+        if (bytes > 0) {
+          SyncIo.transfer(device, READ, batches.get(batch) + HEAD, bytes, data);
+        }
+        for (int k = 0; k < WriteLog.batchCount(at); k++) {
+          long entry = WriteLog.batchEntry(at, k);
+          long epoch = Memory.getLong(entry + 24);
+          if (epoch > lastSeal || epoch <= base) {
+            continue;
+          }
+          writes++;
+          int op = Memory.getInt(entry);
+          long offset = Memory.getLong(entry + 8);
+          long length = Memory.getLong(entry + 16);
+          if (op == WRITE) {
+            SyncIo.transfer(image, WRITE, offset, (int) length, data + Memory.getInt(entry + 4));
+          } else {
+            SyncIo.clear(image, op, offset, length);
+          }
+        }
+      }
+      if (writes > 0) {
+        SyncIo.flush(image);
+      }
+      return writes;
+    }
+  }
+
+  @Override
+  public String toString() {
+    return "[at " + position + " seal written " + sealWritten + " durable " + sealDurable + (isBusy() ? " busy" : "") + "]";
+  }
+
+  @Override
+  public void close() {
+    device.close();
+    memory.close();
+  }
+}
