@@ -62,6 +62,9 @@ public interface BlockDevice extends AutoCloseable {
   /** Requests started and not reported. */
   int inFlight();
 
+  /** Hands over what was started and waits for a completion, at most that long; for a thread that has nothing else to do. */
+  default void await(long nanos) {}
+
   /** Ends the device; requests in flight are waited for and not reported. */
   @Override
   void close();

@@ -613,6 +613,12 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
       reason = "the local image failed with " + Errno.name(-imageError) + ": replace it, or move the machine to the other host";
       return;
     }
+    int frame = Math.max(config.pieceBytes(), transferBytesMax()) + (int) dyad_disk_write.sizeof();
+    if (newChannel.payloadBytesMax() < frame) {
+      newChannel.close();
+      reason = "the disk's ring takes frames of " + newChannel.payloadBytesMax() + " bytes, needed are " + frame + ": give it more memory";
+      return;
+    }
     channel = newChannel;
     peer = Peer.GREETING;
     peerExtents.clear();
@@ -937,6 +943,16 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
     return true;
   }
 
+  @Override
+  public void await(long nanos) {
+    image.await(nanos);
+  }
+
+  /** The clock for turns that come without one. */
+  public void tick(long now) {
+    nowNanos = now;
+  }
+
   /** Everything but the clock: see {@link #poll(Completions, long)}. */
   @Override
   public int poll(Completions completions) {
@@ -991,6 +1007,14 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
   /** Whether nothing waits, runs or is being recorded. */
   public boolean isIdle() {
     return requests.count() == 0 && metadata.isIdle() && image.inFlight() == 0;
+  }
+
+  /** The state in one line, for a failed test or a puzzled person. */
+  @Override
+  public String toString() {
+    return peer + " epoch " + epoch + " requests " + requests.count() + " queued " + requests.queued() + " dirty " + dirty.count() + " compare "
+        + compare.count() + " sent " + sent.count() + " settling " + settling.count() + " checkpoint " + checkpointEpoch + " peer durable " + peerDurable
+        + " flushed " + flushDone + " metadata idle " + metadata.isIdle() + " image in flight " + image.inFlight() + " " + resync;
   }
 
   @Override

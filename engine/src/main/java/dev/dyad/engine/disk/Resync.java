@@ -316,6 +316,11 @@ public final class Resync implements AutoCloseable {
   }
 
   @Override
+  public String toString() {
+    return "pieces " + java.util.Arrays.toString(state) + " of kinds " + java.util.Arrays.toString(kind) + " cursors " + copyCursor + " " + compareCursor;
+  }
+
+  @Override
   public void close() {
     memory.close();
   }

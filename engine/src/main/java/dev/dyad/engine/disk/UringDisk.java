@@ -270,7 +270,7 @@ public final class UringDisk implements BlockDevice {
     return done;
   }
 
-  /** Waits until at least one completion is there, at most that long; for threads that have nothing else to do. */
+  @Override
   public void await(long nanos) {
     if (inFlight() > 0) {
       ring.submitAndWait(1, nanos);

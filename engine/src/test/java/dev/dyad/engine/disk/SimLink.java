@@ -8,7 +8,7 @@ import java.util.Random;
 
 /** One direction of a connection: bytes arrive late, in pieces, and not at all after it was cut. */
 final class SimLink {
-  private final StagingRing ring = new StagingRing(Mapping.mirrored(256 << 10));
+  private final StagingRing ring;
   private final Random random;
   private long published;
   private long received;
@@ -21,6 +21,11 @@ final class SimLink {
   final ReplicaLink receiver = new Receiver();
 
   SimLink(Random random) {
+    this(random, 256 << 10);
+  }
+
+  SimLink(Random random, int ringBytes) {
+    ring = new StagingRing(Mapping.mirrored(ringBytes));
     this.random = random;
   }
 

@@ -1,0 +1,121 @@
+package dev.dyad.perf.disk;
+
+import com.sun.management.ThreadMXBean;
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.engine.disk.BlockDevice;
+import java.lang.management.ManagementFactory;
+import java.util.SplittableRandom;
+
+/** Keeps a queue full on a device, as fio does: the calling thread submits, waits and counts. */
+final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
+  private static final long WAIT_NANOS = 1_000_000;
+  private static final long FLUSH_TAG = -1;
+
+  /** What else the thread does between two turns. */
+  interface Between {
+    void turn(long nowNanos);
+  }
+
+  private final BlockDevice device;
+  private final DiskCase test;
+  private final long bytes;
+  private final Mapping buffers;
+  private final int[] idle;
+  private final SplittableRandom random = new SplittableRandom(42);
+  private int idleCount;
+  private int errors;
+  private long done;
+  private long sinceFlush;
+  private long position;
+  private boolean flushing;
+  private long allocatedBytes;
+
+  DiskLoad(BlockDevice device, DiskCase test, long bytes, Mapping buffers) {
+    this.device = device;
+    this.test = test;
+    this.bytes = bytes;
+    this.buffers = buffers;
+    idle = new int[test.queueDepth()];
+    for (int i = 0; i < idle.length; i++) {
+      idle[i] = i;
+    }
+    idleCount = idle.length;
+  }
+
+  @Override
+  public void completed(long tag, int error) {
+    if (error < 0) {
+      errors++;
+    }
+    if (tag == FLUSH_TAG) {
+      flushing = false;
+      return;
+    }
+    idle[idleCount++] = (int) tag;
+    done++;
+  }
+
+  /** I/Os per second over that time, after a tenth of it as warm-up. */
+  double run(double seconds, Between between) {
+    turns(seconds / 5, between);
+    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    long allocated = threads.getCurrentThreadAllocatedBytes();
+    long before = done;
+    long start = System.nanoTime();
+    turns(seconds, between);
+    long elapsed = System.nanoTime() - start;
+    long ios = done - before;
+    allocatedBytes = threads.getCurrentThreadAllocatedBytes() - allocated;
+    while (idleCount < idle.length || flushing) {
+      between.turn(System.nanoTime());
+      if (device.poll(this) == 0) {
+        device.await(WAIT_NANOS);
+      }
+    }
+    if (errors > 0) {
+      throw new IllegalStateException(errors + " requests failed");
+    }
+    return ios * 1e9 / elapsed;
+  }
+
+  /** Bytes that the measuring thread allocated in the measured time. */
+  long allocatedBytes() {
+    return allocatedBytes;
+  }
+
+  private void turns(double seconds, Between between) {
+    long end = System.nanoTime() + (long) (seconds * 1e9);
+    long now;
+    while ((now = System.nanoTime()) < end) {
+      fill();
+      between.turn(now);
+      if (device.poll(this) == 0) {
+        device.await(WAIT_NANOS);
+      }
+    }
+  }
+
+  private void fill() {
+    while (idleCount > 0 && !flushing) {
+      if (test.flushEvery() > 0 && sinceFlush == test.flushEvery()) {
+        flushing = device.submit(BlockDevice.FLUSH, 0, 0, 0, 0, FLUSH_TAG);
+        sinceFlush = 0;
+        return;
+      }
+      int slot = idle[--idleCount];
+      long blocks = bytes / test.blockBytes();
+      long block = test.random() ? random.nextLong(blocks) : position++ % blocks;
+      long at = buffers.hostVirt() + (long) slot * test.blockBytes();
+      sinceFlush++;
+      if (!device.submit(test.write() ? BlockDevice.WRITE : BlockDevice.READ, 0, block * test.blockBytes(), test.blockBytes(), at, slot)) {
+        idle[idleCount++] = slot;
+        return;
+      }
+    }
+  }
+
+  @Override
+  public void close() {
+    buffers.close();
+  }
+}
