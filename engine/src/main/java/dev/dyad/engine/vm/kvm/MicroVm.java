@@ -16,6 +16,7 @@ import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.bindings.linux.Threads;
 import dev.dyad.engine.vm.kvm.boot.BootImage;
+import dev.dyad.engine.vm.kvm.devices.BlockPort;
 import dev.dyad.engine.vm.kvm.devices.ConsoleSink;
 import dev.dyad.engine.vm.kvm.devices.DeviceBus;
 import dev.dyad.engine.vm.kvm.devices.InterruptLine;
@@ -23,6 +24,7 @@ import dev.dyad.engine.vm.kvm.devices.NicPort;
 import dev.dyad.engine.vm.kvm.devices.PowerPorts;
 import dev.dyad.engine.vm.kvm.devices.SerialPort;
 import dev.dyad.engine.vm.kvm.devices.StatefulDevice;
+import dev.dyad.engine.vm.kvm.devices.VirtioBlock;
 import dev.dyad.engine.vm.kvm.devices.VirtioMmio;
 import dev.dyad.engine.vm.kvm.devices.VirtioNet;
 import java.util.ArrayList;
@@ -51,6 +53,7 @@ public final class MicroVm implements AutoCloseable {
   private static final int VIRTIO_STEP = 0x1000;
   private static final int VIRTIO_GSI = 5;
   private static final int NET = 0;
+  private static final int BLOCK = 1;
 
   /** Registers that are no state but a command to write to guest memory. */
   private static final List<Integer> MSR_COMMANDS = List.of(0x11, 0x4b56_4d00);
@@ -76,6 +79,8 @@ public final class MicroVm implements AutoCloseable {
   private final SerialPort serial;
   private final @Nullable NicPort nic;
   private final @Nullable VirtioNet net;
+  private final @Nullable VirtioBlock block;
+  private final Mapping firstState;
 
   private volatile PowerState power = PowerState.ON;
   private volatile String powerReason = "";
@@ -85,7 +90,15 @@ public final class MicroVm implements AutoCloseable {
   private boolean capturing;
   private boolean closed;
 
+  /** A machine without a disk. */
   public MicroVm(MicroVmConfig config, ConsoleSink console, MachineListener listener) {
+    this(config, console, listener, null);
+  }
+
+  /**
+   * @param disk what is behind the disk device; null: there is none
+   */
+  public MicroVm(MicroVmConfig config, ConsoleSink console, MachineListener listener, @Nullable BlockPort disk) {
     this.config = config;
     this.listener = listener;
     kvm = Kvm.open();
@@ -128,6 +141,13 @@ public final class MicroVm implements AutoCloseable {
       nic = null;
       net = null;
     }
+    if (disk != null) {
+      block = new VirtioBlock(ram, line(VIRTIO_GSI + BLOCK), disk);
+      bus.add(VIRTIO_BASE + BLOCK * VIRTIO_STEP, VirtioMmio.WINDOW_BYTES, block);
+      all.add(block);
+    } else {
+      block = null;
+    }
     devices = all.toArray(StatefulDevice[]::new);
     int deviceBytes = 0;
     for (StatefulDevice device : devices) {
@@ -166,6 +186,8 @@ public final class MicroVm implements AutoCloseable {
     for (StatefulDevice device : devices) {
       device.quiesce();
     }
+    firstState = Mapping.anonymous((layout.totalBytes + 4095) & -4096L);
+    capture(firstState.hostVirt(), layout.totalBytes);
   }
 
   private static boolean chooseRing(MicroVmConfig config, KvmCapabilities capabilities) {
@@ -227,6 +249,18 @@ public final class MicroVm implements AutoCloseable {
     }
   }
 
+  /** Starts anew, as after a power cycle: memory empty but for the image, vCPUs and devices as they were made. The machine is paused. */
+  public void reset(BootImage image) {
+    requirePaused();
+    restore(firstState.hostVirt(), layout.totalBytes);
+    for (StatefulDevice device : devices) {
+      device.reset();
+    }
+    Memory.zero(ram.hostVirt(), ram.bytes());
+    ram.wrote(ram.hostVirt(), ram.bytes());
+    boot(image);
+  }
+
   public MicroVmConfig config() {
     return config;
   }
@@ -251,6 +285,11 @@ public final class MicroVm implements AutoCloseable {
   /** The network card; null without one. */
   public @Nullable VirtioNet net() {
     return net;
+  }
+
+  /** The disk device, which is to be told of completions; null without one. */
+  public @Nullable VirtioBlock block() {
+    return block;
   }
 
   public PowerState power() {
@@ -443,6 +482,10 @@ public final class MicroVm implements AutoCloseable {
     if (nic != null) {
       nic.close();
     }
+    if (block != null) {
+      block.close();
+    }
+    firstState.close();
     gate.close();
     vm.close();
     kvm.close();

@@ -60,6 +60,10 @@ final class Virtqueue {
     nextUsed = 0;
   }
 
+  int size() {
+    return size;
+  }
+
   boolean isReady() {
     return ready;
   }
