@@ -1,5 +1,6 @@
 package dev.dyad.engine.cli;
 
+import dev.dyad.engine.node.NotStartedException;
 import java.util.Comparator;
 import java.util.List;
 import java.util.ServiceLoader;
@@ -67,7 +68,21 @@ public final class Dyad implements Runnable {
     if (Boolean.getBoolean("dyad.trace")) {
       problem.printStackTrace(at.getErr());
     }
-    return problem instanceof CommandFailure failure ? failure.exitCode() : ExitCode.SOFTWARE;
+    return exitCode(problem);
+  }
+
+  private static int exitCode(Exception problem) {
+    return switch (problem) {
+      case CommandFailure failure -> failure.exitCode();
+      case NotStartedException refused ->
+          switch (refused.obstacle()) {
+            case UNAVAILABLE -> ExitCode.UNAVAILABLE;
+            case PERMISSION -> ExitCode.PERMISSION;
+            case HELD_ELSEWHERE -> ExitCode.FENCED;
+          };
+      case IllegalArgumentException refused -> ExitCode.DATA;
+      default -> ExitCode.SOFTWARE;
+    };
   }
 
   private static String oneLine(@Nullable String text) {

@@ -55,7 +55,7 @@ public final class EpochReader implements AutoCloseable {
      */
     void whole(long epoch, boolean baseline, long sentNanos, int stateBytes);
 
-    /** A heartbeat came; it has been answered. */
+    /** A heartbeat came; {@link EpochReader#acknowledge} answers it. */
     void heartbeat(long sentNanos);
 
     /** The primary leaves in good order; nothing follows. */
@@ -234,7 +234,6 @@ public final class EpochReader implements AutoCloseable {
     }
     long sentNanos = HeartbeatFrame.sentNanos(payload);
     scanned += parser.frameBytes();
-    replies.echo(appliedEpoch, sentNanos);
     listener.heartbeat(sentNanos);
   }
 

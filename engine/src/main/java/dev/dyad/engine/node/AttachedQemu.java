@@ -105,9 +105,17 @@ public final class AttachedQemu implements AutoCloseable {
   /**
    * Attaches to the QEMU behind a QMP socket, or to a process.
    *
-   * @throws RuntimeException with one line that says what forbids it; nothing is changed then
+   * @throws NotStartedException with one line that says what forbids it; nothing is changed then
    */
   public static AttachedQemu attach(@Nullable Path qmp, int pid, Options options) {
+    try {
+      return attachTo(qmp, pid, options);
+    } catch (RuntimeException e) {
+      throw NotStartedException.of(e);
+    }
+  }
+
+  private static AttachedQemu attachTo(@Nullable Path qmp, int pid, Options options) {
     QemuAttach qemu = qmp != null ? QemuAttach.attach(qmp) : QemuAttach.attach(pid);
     try {
       String name = options.name().isEmpty() ? "qemu-" + qemu.pid() : options.name();

@@ -68,15 +68,17 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
    * The generation under which the guest of {@code identity} may be protected: 1 for a guest that nobody has protected yet, the
    * next one for the guest that holds the last.
    *
-   * @throws IllegalStateException with one line when another guest holds the last one
+   * @throws NotStartedException when another guest holds the last one
    */
   public static long generationFor(Arbiter arbiter, String identity, String where) {
     long newest = arbiter.current();
     if (newest < 0) {
-      throw new IllegalStateException("the arbiter " + where + " does not answer; needed is one that both sides reach");
+      throw new NotStartedException(
+          NotStartedException.Obstacle.UNAVAILABLE, "the arbiter " + where + " does not answer; needed is one that both sides reach");
     }
     if (newest > 0 && arbiter.request(newest, identity) != Arbiter.Verdict.GRANTED) {
-      throw new IllegalStateException(
+      throw new NotStartedException(
+          NotStartedException.Obstacle.HELD_ELSEWHERE,
           "generation " + newest + " in " + where + " is held by another machine, which has gone on with this guest; end this machine, or, if the other is gone for good, remove that file and run the same command again");
     }
     return newest + 1;

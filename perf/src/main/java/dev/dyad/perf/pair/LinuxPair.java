@@ -31,17 +31,24 @@ public final class LinuxPair implements AutoCloseable {
   private static final String GUEST = "10.77.0.2";
   private static final String REDIS_PORT = "6379";
   private static final String MAC = "52:54:00:64:79:02";
+  private static final String LISTEN = "127.0.0.1:7400";
+  private static final String RELAY = "127.0.0.1:7401";
   private static final Duration BOOT_BOUND = Duration.ofSeconds(90);
 
   /**
    * @param period of {@code dyad attach}
    * @param bound of the failure detector
    * @param memoryMib of the guest
-   * @param link {@code tcp} or {@code unix}
+   * @param link {@code tcp}, {@code unix}, or {@code relay}: tcp through a process that can be frozen ({@link #relay})
    */
   public record Options(String period, String bound, int memoryMib, String link, List<String> attachArguments) {
     public static Options usual() {
       return new Options("10ms", "100ms", 256, "tcp", List.of());
+    }
+
+    /** A detector that takes no pause of a machine shared with other work for a death. */
+    public static Options patient() {
+      return new Options("10ms", "1s", 256, "tcp", List.of());
     }
   }
 
@@ -53,6 +60,10 @@ public final class LinuxPair implements AutoCloseable {
   private @Nullable GuestMachine guest;
   private @Nullable Process attach;
   private @Nullable Process standby;
+  private @Nullable Process relay;
+  private @Nullable ProcessHandle primaryQemu;
+  private Path primaryQmp = Path.of("");
+  private Path primaryConsole = Path.of("");
 
   /**
    * @throws RuntimeException with one line when something that is needed is not there
@@ -80,12 +91,16 @@ public final class LinuxPair implements AutoCloseable {
             .runWith(network.prefix().toArray(String[]::new))
             .start();
     guest = started;
-    return started.awaitReady(BOOT_BOUND);
+    started.awaitReady(BOOT_BOUND);
+    primaryQemu = ProcessHandle.of(started.pid()).orElseThrow();
+    primaryQmp = started.qmp();
+    primaryConsole = started.console();
+    return started;
   }
 
   /** Starts a standby whose guest will go on at TAP {@code tap}. */
   public Process startStandby(int tap) {
-    List<String> words = new ArrayList<>(List.of("standby", "--listen", address(), "--bound", options.bound()));
+    List<String> words = new ArrayList<>(List.of("standby", "--listen", options.link().equals("unix") ? to() : LISTEN, "--bound", options.bound()));
     words.addAll(List.of("--netdev", "net0=tap,ifname=" + network.tap(tap) + ",script=no,downscript=no,vhost=off"));
     Process started = dyad("standby-" + standbys.size(), words);
     standbys.add(started);
@@ -96,7 +111,7 @@ public final class LinuxPair implements AutoCloseable {
 
   /** Attaches to the guest; returns when the process runs, long before the guest is protected. */
   public Process startAttach() {
-    List<String> words = new ArrayList<>(List.of("attach", "--qmp", guest().qmp().toString(), "--to", address(), "--period", options.period(), "--bound", options.bound()));
+    List<String> words = new ArrayList<>(List.of("attach", "--qmp", primaryQmp.toString(), "--to", to(), "--period", options.period(), "--bound", options.bound()));
     words.addAll(List.of("--name", "linux"));
     words.addAll(options.attachArguments());
     Process started = dyad("attach", words);
@@ -117,12 +132,54 @@ public final class LinuxPair implements AutoCloseable {
     return new RedisClient(start("client", line, ProcessBuilder.Redirect.PIPE));
   }
 
+  /** The process that stands for the cable between the hosts: frozen, it is a cut that nobody is told of. */
+  public Process relay() {
+    Process present = relay;
+    if (present == null) {
+      List<String> line = new ArrayList<>(network.prefix());
+      line.addAll(java(List.of("-XX:TieredStopAtLevel=1")));
+      line.addAll(List.of(Relay.class.getName(), RELAY, LISTEN));
+      present = start("relay", line, ProcessBuilder.Redirect.DISCARD);
+      relay = present;
+    }
+    return present;
+  }
+
   /** SIGKILL to the whole primary side at once. Returns {@link System#nanoTime()} of the first one. */
   public long killPrimary() {
     long at = System.nanoTime();
     attach().destroyForcibly();
-    guest().kill();
+    qemu().destroyForcibly();
     return at;
+  }
+
+  /** After a take-over: the guest that goes on at the standby is the primary's now, and can be attached to. */
+  public void becomePrimary() {
+    Process present = standby();
+    await("the standby has taken over", Duration.ofSeconds(20), () -> status("standby", present).filter(report -> !report.get("qemuPid").isAbsent()).isPresent());
+    Json report = status("standby", present).orElseThrow();
+    primaryQemu = ProcessHandle.of(report.get("qemuPid").number(0)).orElseThrow();
+    primaryQmp = Path.of(report.get("qmp").text());
+    primaryConsole = consoleOf(primaryQmp.resolveSibling("."));
+  }
+
+  private static Path consoleOf(Path folder) {
+    try (Stream<Path> files = Files.walk(folder)) {
+      return files.filter(file -> file.getFileName().toString().contains("console")).findFirst().orElseThrow();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** The QEMU in which the guest runs. */
+  public ProcessHandle qemu() {
+    return present(primaryQemu, "no guest was started");
+  }
+
+  /** Frames that have left the guest through TAP {@code tap}. */
+  public long framesOut(int tap) {
+    Json link = Json.parse(network.require("ip", "-s", "-j", "link", "show", "dev", network.tap(tap))).elements().getFirst();
+    return link.get("stats64").get("rx").get("packets").number(-1);
   }
 
   /** SIGKILL to our process only; QEMU lives on. */
@@ -199,9 +256,9 @@ public final class LinuxPair implements AutoCloseable {
     return present(standby, "no standby was started");
   }
 
-  /** Console of the guest on the primary side. */
+  /** Console of the guest where it runs now. */
   public Path console() {
-    return guest().console();
+    return primaryConsole;
   }
 
   /** The logs of all processes, for a failure's message. */
@@ -224,8 +281,12 @@ public final class LinuxPair implements AutoCloseable {
     return value;
   }
 
-  private String address() {
-    return options.link().equals("tcp") ? "127.0.0.1:7400" : "unix:" + directory.resolve("link");
+  private String to() {
+    return switch (options.link()) {
+      case "tcp" -> LISTEN;
+      case "relay" -> RELAY;
+      default -> "unix:" + directory.resolve("link");
+    };
   }
 
   private Process dyad(String name, List<String> words) {
@@ -304,6 +365,9 @@ public final class LinuxPair implements AutoCloseable {
       all.add(process.toHandle());
     }
     all.forEach(ProcessHandle::destroyForcibly);
+    if (primaryQemu != null) {
+      primaryQemu.destroyForcibly();
+    }
     if (guest != null) {
       guest.kill();
     }
