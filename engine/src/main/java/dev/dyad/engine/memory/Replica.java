@@ -70,8 +70,8 @@ public final class Replica {
     return done;
   }
 
-  /** Applies the payload of one PAGES frame. */
-  void applyPages(long payload, int length) {
+  /** Applies the payload of one PAGES frame, which must have been checked. */
+  public void applyPages(long payload, int length) {
     long at = payload + PagesFrame.BYTES;
     long end = payload + length;
     while (at < end) {

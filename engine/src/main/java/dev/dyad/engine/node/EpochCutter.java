@@ -1,6 +1,8 @@
 package dev.dyad.engine.node;
 
 import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.engine.observe.EpochMetrics;
+import dev.dyad.engine.observe.EpochMetrics.PausePart;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.Hypervisor;
@@ -36,8 +38,15 @@ final class EpochCutter implements AutoCloseable {
   private final PageSlices slices = new PageSlices();
 
   private int stateBytes;
-  private long pauseNanos;
   private long pages;
+
+  // The last pause and its parts.
+  private long pauseNanos;
+  private long stopNanos;
+  private long scanNanos;
+  private long copyNanos;
+  private long stateNanos;
+  private long resumeNanos;
 
   EpochCutter(Hypervisor hypervisor, int snapshotPages) {
     this.hypervisor = hypervisor;
@@ -55,12 +64,18 @@ final class EpochCutter implements AutoCloseable {
     long start = System.nanoTime();
     hypervisor.pause();
     sealed.run();
+    long mark = System.nanoTime();
+    stopNanos = mark - start;
+    scanNanos = 0;
+    copyNanos = 0;
     pages = 0;
     boolean complete;
     do {
       dirty.clear();
       complete = hypervisor.harvest(dirty);
       pages += dirty.pageCount();
+      long scanned = System.nanoTime();
+      scanNanos += scanned - mark;
       if (complete && dirty.pageCount() <= snapshotPages) {
         hypervisor.copyPages(dirty, snapshot.hostVirt());
       } else {
@@ -71,11 +86,17 @@ final class EpochCutter implements AutoCloseable {
         }
         dirty.clear();
       }
+      mark = System.nanoTime();
+      copyNanos += mark - scanned;
     } while (!complete);
     int room = (int) state.bytes() - NODE_BYTES;
     stateBytes = NODE_BYTES + hypervisor.captureState(state.hostVirt() + NODE_BYTES, room);
+    long saved = System.nanoTime();
+    stateNanos = saved - mark;
     hypervisor.resume();
-    pauseNanos = System.nanoTime() - start;
+    long end = System.nanoTime();
+    resumeNanos = end - saved;
+    pauseNanos = end - start;
     statePages.clear();
     statePages.add(hypervisor.memory().state().firstPage(), (stateBytes + GuestMemory.PAGE_BYTES - 1) >>> GuestMemory.PAGE_SHIFT);
   }
@@ -107,8 +128,14 @@ final class EpochCutter implements AutoCloseable {
     return stateBytes;
   }
 
-  long pauseNanos() {
-    return pauseNanos;
+  /** Records the last cut. */
+  void report(EpochMetrics metrics) {
+    metrics.sealed(pauseNanos, pages);
+    metrics.pausePart(PausePart.STOP, stopNanos);
+    metrics.pausePart(PausePart.SCAN, scanNanos);
+    metrics.pausePart(PausePart.COPY, copyNanos);
+    metrics.pausePart(PausePart.STATE, stateNanos);
+    metrics.pausePart(PausePart.RESUME, resumeNanos);
   }
 
   /** Pages of RAM written in the last epoch. */

@@ -2,6 +2,7 @@ package dev.dyad.engine.node;
 
 import dev.dyad.engine.observe.EpochMetrics;
 import java.util.LinkedHashMap;
+import java.util.Locale;
 import java.util.Map;
 import org.HdrHistogram.Histogram;
 
@@ -20,6 +21,15 @@ public final class NodeReports {
     report.put("p95", total.getValueAtPercentile(95) / 1e3);
     report.put("p99", total.getValueAtPercentile(99) / 1e3);
     report.put("max", total.getMaxValue() / 1e3);
+    return report;
+  }
+
+  /** p50 of each part of the pause, in microseconds. */
+  static Map<String, Object> parts(EpochMetrics metrics) {
+    Map<String, Object> report = new LinkedHashMap<>();
+    for (EpochMetrics.PausePart part : EpochMetrics.PausePart.values()) {
+      report.put(part.name().toLowerCase(Locale.ROOT), metrics.pausePartNanos(part).total().getValueAtPercentile(50) / 1e3);
+    }
     return report;
   }
 

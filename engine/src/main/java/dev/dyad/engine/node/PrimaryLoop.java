@@ -329,7 +329,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
         long now = System.nanoTime();
         sealWanted = 0;
         sealedNanos[(int) (epoch % COMMITS_MAX)] = now;
-        metrics.sealed(cutter.pauseNanos(), cutter.pages());
+        cutter.report(metrics);
         protocol.onSealed(epoch, now);
       }
     }

@@ -25,7 +25,22 @@ public final class EpochMetrics {
   private static final VarHandle PACKETS_RELEASED = counter("packetsReleased");
   private static final VarHandle BASELINE_PAGES_LEFT = counter("baselinePagesLeft");
 
+  /** What a pause consists of, in this order. */
+  public enum PausePart {
+    /** From the request to the guest's standstill. */
+    STOP,
+    /** Finding the pages that were written. */
+    SCAN,
+    /** Copying them. */
+    COPY,
+    /** Taking CPU and device state. */
+    STATE,
+    /** From the state's end until the guest is known to run. */
+    RESUME
+  }
+
   private final Distribution pauseNanos = new Distribution(NANOS_MAX);
+  private final Distribution[] pausePartNanos = new Distribution[PausePart.values().length];
   private final Distribution commitNanos = new Distribution(NANOS_MAX);
   private final Distribution dirtyPages = new Distribution(COUNT_MAX);
   private final Distribution epochBytes = new Distribution(COUNT_MAX);
@@ -58,6 +73,12 @@ public final class EpochMetrics {
   @SuppressWarnings("unused")
   private long baselinePagesLeft;
 
+  public EpochMetrics() {
+    for (PausePart part : PausePart.values()) {
+      pausePartNanos[part.ordinal()] = new Distribution(NANOS_MAX);
+    }
+  }
+
   /** One recorded quantity: intervals for whoever watches, and the total since the start. */
   public static final class Distribution {
     private final SingleWriterRecorder recorder;
@@ -89,6 +110,11 @@ public final class EpochMetrics {
     add(EPOCHS_SEALED, 1);
   }
 
+  /** Writer: how long one part of that pause took. */
+  public void pausePart(PausePart part, long nanos) {
+    pausePartNanos[part.ordinal()].record(nanos, NANOS_MAX);
+  }
+
   /** Writer: a sealed epoch has been encoded for the link. */
   public void shipped(long pages, long bytes) {
     epochBytes.record(bytes, COUNT_MAX);
@@ -115,6 +141,10 @@ public final class EpochMetrics {
 
   public Distribution pauseNanos() {
     return pauseNanos;
+  }
+
+  public Distribution pausePartNanos(PausePart part) {
+    return pausePartNanos[part.ordinal()];
   }
 
   public Distribution commitNanos() {
