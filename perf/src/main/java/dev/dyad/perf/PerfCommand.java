@@ -1,6 +1,8 @@
 package dev.dyad.perf;
 
 import dev.dyad.perf.disk.DiskPerfCommand;
+import dev.dyad.perf.micro.MicroCommand;
+import dev.dyad.perf.qemu.QemuPerfCommand;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -12,7 +14,7 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     description = "Measure a part beside its baseline.",
     synopsisSubcommandLabel = "COMMAND",
-    subcommands = {DiskPerfCommand.class})
+    subcommands = {DiskPerfCommand.class, MicroCommand.class, QemuPerfCommand.class})
 public final class PerfCommand implements Runnable {
   @Spec private @Nullable CommandSpec spec;
 

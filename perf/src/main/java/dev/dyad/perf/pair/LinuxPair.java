@@ -33,6 +33,7 @@ public final class LinuxPair implements AutoCloseable {
   private static final String MAC = "52:54:00:64:79:02";
   private static final String LISTEN = "127.0.0.1:7400";
   private static final String RELAY = "127.0.0.1:7401";
+  private static final List<String> DYAD_FLAGS = List.of("-Xms64m", "-Xmx256m", "-XX:+AlwaysPreTouch");
   private static final Duration BOOT_BOUND = Duration.ofSeconds(90);
 
   /**
@@ -143,6 +144,31 @@ public final class LinuxPair implements AutoCloseable {
       relay = present;
     }
     return present;
+  }
+
+  /** Any program inside the network, with its input and output here; it ends with this pair at the latest. */
+  public Process startInside(String... words) {
+    List<String> line = new ArrayList<>(network.prefix());
+    line.addAll(List.of(words));
+    ProcessBuilder builder = environment(new ProcessBuilder(line));
+    builder.redirectError(directory.resolve(Path.of(words[0]).getFileName() + ".log").toFile());
+    return start(builder);
+  }
+
+  /** A class of this class path inside the network, with the flags of every {@code dyad} process here. */
+  public Process startJavaInside(String mainClass) {
+    List<String> words = java(DYAD_FLAGS);
+    words.add(mainClass);
+    return startInside(words.toArray(String[]::new));
+  }
+
+  /** Where the guest's Redis listens. */
+  public String redisHost() {
+    return GUEST;
+  }
+
+  public String redisPort() {
+    return REDIS_PORT;
   }
 
   /** SIGKILL to the whole primary side at once. Returns {@link System#nanoTime()} of the first one. */
@@ -281,7 +307,8 @@ public final class LinuxPair implements AutoCloseable {
     return value;
   }
 
-  private String to() {
+  /** What an attach connects to. */
+  public String to() {
     return switch (options.link()) {
       case "tcp" -> LISTEN;
       case "relay" -> RELAY;
@@ -295,7 +322,7 @@ public final class LinuxPair implements AutoCloseable {
 
   private Process dyadTo(Path log, List<String> words) {
     List<String> line = new ArrayList<>(network.prefix());
-    line.addAll(java(List.of("-Xms64m", "-Xmx256m", "-XX:+AlwaysPreTouch")));
+    line.addAll(java(DYAD_FLAGS));
     line.add("dev.dyad.engine.cli.Dyad");
     line.addAll(words);
     return start(line, ProcessBuilder.Redirect.to(log.toFile()));
@@ -306,8 +333,15 @@ public final class LinuxPair implements AutoCloseable {
   }
 
   private Process start(List<String> line, ProcessBuilder.Redirect output) {
-    ProcessBuilder builder = new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(output);
+    return start(environment(new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(output)));
+  }
+
+  private ProcessBuilder environment(ProcessBuilder builder) {
     builder.environment().put("DYAD_RUNTIME_DIR", directory.resolve("run").toString());
+    return builder;
+  }
+
+  private Process start(ProcessBuilder builder) {
     try {
       Process process = builder.start();
       processes.add(process);

@@ -1,0 +1,5 @@
+/** Plots as SVG. */
+@NullMarked
+package dev.dyad.perf.plot;
+
+import org.jspecify.annotations.NullMarked;
