@@ -37,9 +37,9 @@ final class LinkPeer {
 
   private LinkPeer() {}
 
-  /** Bounds that a pair of emulated hosts on a busy machine keeps: a beat each 100 ms, silence of 2 s is the end. */
+  /** Bounds that a pair of emulated hosts on a busy machine keeps: a packet again after 268 ms, a beat each 100 ms, silence of 4 s is the end. */
   static RdmaConfig config() {
-    return RdmaConfig.standard().withTimes(14, Duration.ofMillis(100), Duration.ofSeconds(2));
+    return RdmaConfig.standard().withTimes(16, Duration.ofMillis(100), Duration.ofSeconds(4));
   }
 
   public static void main(String[] args) throws IOException {

@@ -1,0 +1,257 @@
+package dev.dyad.perf.link;
+
+import com.sun.management.ThreadMXBean;
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.bindings.linux.Memory;
+import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.engine.link.PeerSocket;
+import dev.dyad.engine.link.ReplicationLink;
+import dev.dyad.engine.link.rdma.RdmaConfig;
+import dev.dyad.engine.link.rdma.RdmaSetup;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintWriter;
+import java.lang.management.ManagementFactory;
+import java.net.ConnectException;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The sending host of {@code dyad perf link}: perftest and our link in turn, same sizes, same hosts. One thread.
+ *
+ * <p>Bandwidth in MB/s (larger is better), the rest in µs. What a commit is held against: perftest's one-way latency of its bytes and
+ * of the acknowledgement; a commit of many pages: the time that perftest's bandwidth implies.
+ */
+final class LinkPerfClient implements AutoCloseable {
+  private static final int ACK_BYTES = 64;
+  private static final int CONNECT_TRIES = 300;
+
+  private final String peer;
+  private final String device;
+  private final int gidIndex;
+  private final RdmaConfig config;
+  private final double seconds;
+  private final Socket socket;
+  private final BufferedReader in;
+  private final PrintWriter out;
+  private final Mapping control = Mapping.anonymous(Mapping.PAGE_BYTES);
+  private final List<Map<String, Object>> cases = new ArrayList<>();
+  private long allocated;
+
+  LinkPerfClient(String peer, String device, int gidIndex, RdmaConfig config, double seconds) throws IOException {
+    this.peer = peer;
+    this.device = device;
+    this.gidIndex = gidIndex;
+    this.config = config;
+    this.seconds = seconds;
+    socket = connect(peer);
+    in = new BufferedReader(new InputStreamReader(socket.getInputStream(), StandardCharsets.UTF_8));
+    out = new PrintWriter(socket.getOutputStream(), true, StandardCharsets.UTF_8);
+  }
+
+  /** The other host may be some seconds behind. */
+  private static Socket connect(String peer) throws IOException {
+    for (int i = 0; ; i++) {
+      try {
+        return new Socket(peer, LinkPerfServer.PORT);
+      } catch (ConnectException e) {
+        if (i == CONNECT_TRIES) {
+          throw new IOException("nobody serves at " + peer + " port " + LinkPerfServer.PORT + ": run 'dyad perf link --listen' there", e);
+        }
+        sleep(100);
+      }
+    }
+  }
+
+  Map<String, Object> measure() throws IOException {
+    double[] bandwidths = new double[2];
+    int[] sizes = {4096, 65536};
+    for (int i = 0; i < sizes.length; i++) {
+      bandwidths[i] = perftestBandwidth(sizes[i]);
+      add("bandwidth", sizes[i], ourBandwidth(sizes[i]), bandwidths[i]);
+    }
+    double ack = perftestLatency(ACK_BYTES);
+    for (int bytes : new int[] {8, 4096}) {
+      double one = perftestLatency(bytes);
+      add("commit", bytes, ourCommit(bytes), one + ack);
+    }
+    for (int pages : new int[] {100, 1000}) {
+      int bytes = pages * 4096;
+      add("commit", bytes, ourCommit(bytes), bytes / bandwidths[1]);
+    }
+    Map<String, Object> report = new LinkedHashMap<>();
+    report.put("cases", cases);
+    report.put("allocatedBytes", allocated);
+    return report;
+  }
+
+  private void add(String op, int bytes, double ours, double theirs) {
+    Map<String, Object> one = new LinkedHashMap<>();
+    one.put("op", op);
+    one.put("bytes", bytes);
+    one.put("unit", op.equals("bandwidth") ? "MB/s" : "us");
+    one.put("ours", rounded(ours));
+    one.put("peer", rounded(theirs));
+    one.put("ratio", Math.round(ours / theirs * 1000) / 1000.0);
+    cases.add(one);
+  }
+
+  private static double rounded(double value) {
+    return Math.round(value * 100) / 100.0;
+  }
+
+  // ---- perftest
+
+  /** @return MB/s, a million bytes each */
+  private double perftestBandwidth(int bytes) throws IOException {
+    double[] row = perftest("ib_write_bw", List.of("-s", String.valueOf(bytes), "-D", String.valueOf((int) Math.max(2, Math.ceil(seconds)))));
+    return row[3] * (1 << 20) / 1e6;
+  }
+
+  /** @return µs one way, typical */
+  private double perftestLatency(int bytes) throws IOException {
+    return perftest("ib_write_lat", List.of("-s", String.valueOf(bytes), "-n", "1000"))[4];
+  }
+
+  private double[] perftest(String program, List<String> options) throws IOException {
+    ask(program + " " + String.join(" ", options));
+    List<String> withPeer = new ArrayList<>(options);
+    withPeer.add(peer);
+    IOException last = null;
+    for (int i = 0; i < 20; i++) {
+      sleep(500);
+      try {
+        double[] row = Perftest.row(Perftest.command(program, device, gidIndex, LinkPerfServer.PERFTEST_PORT, withPeer));
+        await("ended");
+        return row;
+      } catch (IOException e) {
+        last = e; // the server may not listen yet
+      }
+    }
+    throw last == null ? new IOException(program + " was not tried") : last;
+  }
+
+  // ---- ours
+
+  private interface Measurement {
+    double of(ReplicationLink link);
+  }
+
+  private double withLink(Measurement measurement) throws IOException {
+    ask("link");
+    PeerSocket session = PeerSocket.connect(SocketAddress.inet(peer, LinkPerfServer.LINK_PORT), LinkPerfServer.SETUP);
+    double result;
+    try (ReplicationLink link = new RdmaSetup(session, LinkPerfServer.RING_BYTES, config).sendingEnd()) {
+      result = measurement.of(link);
+      if (!link.isUp()) {
+        throw new IOException("the link went down: " + link.failure());
+      }
+    }
+    await("ended");
+    return result;
+  }
+
+  private double ourBandwidth(int bytes) throws IOException {
+    return withLink(link -> {
+      stream(link, 0, bytes, seconds / 4);
+      long from = link.released();
+      long before = allocatedBytes();
+      long start = System.nanoTime();
+      long to = stream(link, lastPublished, bytes, seconds);
+      double nanos = System.nanoTime() - start;
+      allocated += allocatedBytes() - before;
+      return (to - from) * 1e3 / nanos;
+    });
+  }
+
+  private long lastPublished;
+
+  /** Publishes piece after piece as fast as the ring has room; ends when all has been acknowledged. @return the position reached */
+  private long stream(ReplicationLink link, long from, int bytes, double forSeconds) {
+    long position = from;
+    long start = System.nanoTime();
+    while (link.isUp() && System.nanoTime() - start < forSeconds * 1e9) {
+      if (position + bytes <= link.released() + link.ring().capacityBytes()) {
+        position += bytes;
+        link.publish(position);
+      }
+      link.poll();
+      while (link.receiveControl(control.hostVirt())) {}
+    }
+    while (link.isUp() && link.released() < position) {
+      link.poll();
+      while (link.receiveControl(control.hostVirt())) {}
+    }
+    lastPublished = position;
+    return position;
+  }
+
+  /** @return µs from publishing to the acknowledgement of all of it, median */
+  private double ourCommit(int bytes) throws IOException {
+    int rounds = bytes > 65536 ? 20 : 500;
+    return withLink(link -> {
+      double[] times = new double[rounds];
+      long position = 0;
+      long before = 0;
+      for (int i = -rounds; i < rounds; i++) {
+        if (i == 0) {
+          before = allocatedBytes();
+        }
+        long start = System.nanoTime();
+        position += bytes;
+        link.publish(position);
+        while (link.isUp() && !isAcknowledged(link, position)) {
+          link.poll();
+        }
+        times[Math.max(i, 0)] = (System.nanoTime() - start) / 1e3;
+      }
+      allocated += allocatedBytes() - before;
+      Arrays.sort(times);
+      return times[rounds / 2];
+    });
+  }
+
+  private boolean isAcknowledged(ReplicationLink link, long position) {
+    return link.receiveControl(control.hostVirt()) && Memory.getLong(control.hostVirt() + Long.BYTES) == position;
+  }
+
+  private static long allocatedBytes() {
+    return ((ThreadMXBean) ManagementFactory.getThreadMXBean()).getCurrentThreadAllocatedBytes();
+  }
+
+  // ---- the other host
+
+  private void ask(String what) throws IOException {
+    out.println(what);
+    await("started");
+  }
+
+  private void await(String word) throws IOException {
+    String line = in.readLine();
+    if (!word.equals(line)) {
+      throw new IOException("the other host said " + line + " instead of " + word + "; see what it printed");
+    }
+  }
+
+  private static void sleep(int millis) throws IOException {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted", e);
+    }
+  }
+
+  @Override
+  public void close() throws IOException {
+    out.println("bye");
+    socket.close();
+    control.close();
+  }
+}

@@ -1,0 +1,93 @@
+package dev.dyad.perf.link;
+
+import dev.dyad.bindings.verbs.Gid;
+import dev.dyad.bindings.verbs.RdmaContext;
+import dev.dyad.bindings.verbs.RdmaDevice;
+import dev.dyad.bindings.verbs.Verbs;
+import dev.dyad.engine.cli.CommandFailure;
+import dev.dyad.engine.cli.ExitCode;
+import dev.dyad.engine.cli.OutputFormat;
+import dev.dyad.engine.link.rdma.RdmaConfig;
+import dev.dyad.engine.observe.JsonText;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/** {@code dyad perf link}: on one host with {@code --listen}, on the other with {@code --peer}; in the lab neither is needed. */
+@Command(
+    name = "link",
+    mixinStandardHelpOptions = true,
+    description = {"The link over RDMA beside perftest, on two hosts, in turn.", "Without two hosts: dyad lab up, then dyad lab run perf link."})
+public final class LinkPerfCommand implements Callable<Integer> {
+  @Option(names = "--listen", description = "serve one run from this host")
+  private boolean listen;
+
+  @Option(names = "--address", paramLabel = "ADDRESS", description = "of this host's RDMA device (default: LAB_ADDRESS)")
+  private @Nullable String address = System.getenv("LAB_ADDRESS");
+
+  @Option(names = "--peer", paramLabel = "ADDRESS", description = "the host that listens (default: LAB_PEER)")
+  private @Nullable String peer = System.getenv("LAB_PEER");
+
+  @Option(names = "--queue-pairs", defaultValue = "1", description = "of the link (default: ${DEFAULT-VALUE})")
+  private int queuePairs;
+
+  @Option(names = "--seconds", defaultValue = "2", description = "for each figure of bandwidth (default: ${DEFAULT-VALUE})")
+  private double seconds;
+
+  @Option(names = "-o", paramLabel = "FORMAT", defaultValue = "text", description = "text or json")
+  private OutputFormat format = OutputFormat.text;
+
+  private record Place(String device, int gidIndex) {}
+
+  @Override
+  public Integer call() throws IOException {
+    if (address == null || (peer == null && !listen)) {
+      throw new CommandFailure(ExitCode.USAGE, "an --address of this host's RDMA device and --peer or --listen are needed; without two hosts: dyad lab run perf link");
+    }
+    Place place = place(address);
+    RdmaConfig config = RdmaConfig.standard().withTimes(14, Duration.ofMillis(200), Duration.ofSeconds(10)).withQueuePairs(queuePairs, 1 << 16);
+    if (listen || "2".equals(System.getenv("LAB_NUMBER"))) {
+      new LinkPerfServer(address, place.device, place.gidIndex, config).serve();
+      return ExitCode.OK;
+    }
+    try (LinkPerfClient client = new LinkPerfClient(String.valueOf(peer), place.device, place.gidIndex, config, seconds)) {
+      print(client.measure());
+    }
+    return ExitCode.OK;
+  }
+
+  private static Place place(String address) throws IOException {
+    if (!Verbs.unavailable().isEmpty()) {
+      throw new CommandFailure(ExitCode.UNAVAILABLE, Verbs.unavailable());
+    }
+    for (RdmaDevice found : RdmaDevice.list()) {
+      try (RdmaContext device = RdmaContext.open(found.name())) {
+        Optional<Gid> gid = device.gidOf(InetAddress.getByName(address));
+        if (gid.isPresent()) {
+          return new Place(found.name(), gid.get().index());
+        }
+      }
+    }
+    throw new CommandFailure(ExitCode.UNAVAILABLE, "no RDMA device here has the address " + address + "; see 'rdma link' and 'ibv_devinfo -v'");
+  }
+
+  private void print(Map<String, Object> report) {
+    if (format == OutputFormat.json) {
+      System.out.println(JsonText.of(report));
+      return;
+    }
+    System.out.printf("%-10s %9s %12s %12s %7s%n", "", "bytes", "ours", "perftest", "ratio");
+    for (Object one : (List<?>) report.getOrDefault("cases", List.of())) {
+      Map<?, ?> row = (Map<?, ?>) one;
+      System.out.printf("%-10s %9s %12s %12s %7s  %s%n", row.get("op"), row.get("bytes"), row.get("ours"), row.get("peer"), row.get("ratio"), row.get("unit"));
+    }
+    System.out.println("allocated while measuring: " + report.get("allocatedBytes") + " bytes");
+  }
+}
