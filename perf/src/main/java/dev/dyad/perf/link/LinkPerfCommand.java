@@ -52,7 +52,7 @@ public final class LinkPerfCommand implements Callable<Integer> {
       throw new CommandFailure(ExitCode.USAGE, "an --address of this host's RDMA device and --peer or --listen are needed; without two hosts: dyad lab run perf link");
     }
     Place place = place(address);
-    RdmaConfig config = RdmaConfig.standard().withTimes(14, Duration.ofMillis(200), Duration.ofSeconds(10)).withQueuePairs(queuePairs, 1 << 16);
+    RdmaConfig config = RdmaConfig.standard().withTimes(17, Duration.ofMillis(200), Duration.ofSeconds(10)).withQueuePairs(queuePairs, 1 << 16);
     if (listen || "2".equals(System.getenv("LAB_NUMBER"))) {
       new LinkPerfServer(address, place.device, place.gidIndex, config).serve();
       return ExitCode.OK;

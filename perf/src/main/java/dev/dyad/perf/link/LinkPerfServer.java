@@ -91,9 +91,9 @@ final class LinkPerfServer {
       try (ReplicaLink link = new RdmaSetup(peer, RING_BYTES, config).receivingEnd();
           Mapping control = Mapping.anonymous(Mapping.PAGE_BYTES)) {
         acknowledge(link, control.hostVirt());
+        out.println("ended " + link.failure());
       }
     }
-    out.println("ended");
   }
 
   private static void acknowledge(ReplicaLink link, long control) {

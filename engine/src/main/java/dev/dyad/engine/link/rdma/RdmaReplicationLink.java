@@ -21,6 +21,11 @@ public final class RdmaReplicationLink extends RdmaEnd implements ReplicationLin
   /** Bytes that the peer hears of at once. */
   private static final int BATCH_BYTES_MAX = 1 << 19;
 
+  /** While so many sends are under way, less than so many bytes wait for more: each telling costs the peer a completion. */
+  private static final int GATHER_SENDS = 4;
+
+  private static final int GATHER_BYTES = 1 << 15;
+
   private final int stripeBytes;
   private final int stripeShift;
   private final long[] pieceAt;
@@ -56,6 +61,10 @@ public final class RdmaReplicationLink extends RdmaEnd implements ReplicationLin
 
   @Override
   int transfer(int workBefore) {
+    heldBack = published > sent && published - sent < GATHER_BYTES && posted[0] - finished[0] >= GATHER_SENDS;
+    if (heldBack) {
+      return 0;
+    }
     long at = sent;
     long end = Math.min(published, sent + BATCH_BYTES_MAX);
     while (at < end) {
