@@ -273,9 +273,13 @@ public final class UringDisk implements BlockDevice {
   @Override
   public void await(long nanos) {
     if (inFlight() > 0) {
-      ring.submitAndWait(1, nanos);
-      prepared = 0;
+      waitForOne(nanos);
     }
+  }
+
+  private int waitForOne(long nanos) {
+    prepared = 0;
+    return ring.submitAndWait(1, nanos);
   }
 
   private int complete(int slot, int result, Completions completions) {
@@ -320,8 +324,10 @@ public final class UringDisk implements BlockDevice {
 
   @Override
   public void close() {
-    while (inFlight() > 0) {
-      await(1_000_000_000L);
+    // Another thread than the ring's own may not ask for completions: closing the ring then cancels what runs.
+    int rc = 0;
+    while (inFlight() > 0 && (rc >= 0 || rc == -ETIME() || rc == -EINTR() || rc == -EBUSY() || rc == -EAGAIN())) {
+      rc = waitForOne(1_000_000_000L);
       poll((ignoredTag, ignoredError) -> {});
     }
     ring.close();

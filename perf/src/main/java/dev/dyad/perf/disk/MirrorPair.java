@@ -35,6 +35,7 @@ final class MirrorPair implements AutoCloseable {
   private final DiskThread thread;
   private final MirroredDisk primary;
   private long lastSeal;
+  private volatile boolean ended;
 
   MirrorPair(Path one, Path two, String link) {
     Line forward = line(link);
@@ -43,6 +44,9 @@ final class MirrorPair implements AutoCloseable {
     thread =
         new DiskThread(
             now -> {
+              if (ended) {
+                return 0;
+              }
               StandbyDisk disk = standby.get();
               if (disk == null) {
                 disk = DiskFiles.openStandby(two, CONFIG, DEPTH, 0, there);
@@ -91,13 +95,19 @@ final class MirrorPair implements AutoCloseable {
     primary.tick(now);
   }
 
-  @Override
-  public void close() {
-    primary.close();
-    thread.close();
+  /** On the disk thread, to which the standby's rings belong. */
+  private void endStandby() {
+    ended = true;
     StandbyDisk disk = standby.get();
     if (disk != null) {
       disk.close();
     }
+  }
+
+  @Override
+  public void close() {
+    primary.close();
+    thread.call(this::endStandby);
+    thread.close();
   }
 }
