@@ -46,6 +46,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private static final Logger LOG = System.getLogger("dyad.primary");
   private static final int PAGES_PAYLOAD_BYTES = 256 << 10;
   private static final int COMMITS_MAX = 64;
+  private static final long READY_BOUND_NANOS = 60_000_000_000L;
 
   private enum Shipping {
     IDLE,
@@ -74,13 +75,14 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private @Nullable EpochWriter writer;
   private @Nullable BaselineSender baseline;
   private boolean linkReady;
+  private long offeredNanos;
   private boolean linkBroken;
   private String linkProblem = "";
 
   // asked for by the protocol, to be done as soon as its event has returned
   private long sealWanted;
   private boolean holdFromSeal;
-  private @Nullable LinkEnd endWanted;
+  private boolean endWanted;
 
   private Shipping shipping = Shipping.IDLE;
   private long shippingEpoch;
@@ -134,6 +136,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     writer = fresh;
     linkReady = false;
     linkBroken = false;
+    offeredNanos = System.nanoTime();
     fresh.begin(protocol.openEpoch(), true);
     if (!fresh.sendMachine(machineKind, machineDescription) || !fresh.sendMemory(hypervisor.memory())) {
       dropLink("the machine's description does not fit the link's ring");
@@ -172,6 +175,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
           protocol.onEpochFull(now);
           carryOut();
         }
+        closeEnded();
         publish();
         if (work == 0 && !finished) {
           await();
@@ -214,6 +218,14 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       return 0;
     }
     int work = present.poll();
+    if (endWanted) {
+      closeEnded();
+      return work;
+    }
+    if (!linkReady && System.nanoTime() - offeredNanos > READY_BOUND_NANOS) {
+      linkBroken = true;
+      linkProblem = "the standby did not get its machine ready within " + READY_BOUND_NANOS / 1_000_000_000L + " s";
+    }
     if (!linkBroken && !presentLink.isUp()) {
       linkBroken = true;
       linkProblem = presentLink.failure();
@@ -222,7 +234,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       dropLink(linkProblem);
       return 1;
     }
-    if (heartbeatDue && writer == present) {
+    if (heartbeatDue) {
       heartbeatDue = !present.heartbeat(System.nanoTime());
     }
     return work;
@@ -314,24 +326,26 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     }
   }
 
-  /** Does what the protocol asked for in its last event and could not be done inside it. */
+  /** Seals that the protocol asked for in its last event and that could not be done inside it. */
   private void carryOut() {
-    while (sealWanted != 0 || endWanted != null) {
-      if (endWanted != null) {
-        endWanted = null;
-        closeLink();
-      }
-      if (sealWanted != 0) {
-        long epoch = sealWanted;
-        finishShipping();
-        cutter.cut(sealed, this);
-        nodePage.write(cutter.nodePage());
-        long now = System.nanoTime();
-        sealWanted = 0;
-        sealedNanos[(int) (epoch % COMMITS_MAX)] = now;
-        cutter.report(metrics);
-        protocol.onSealed(epoch, now);
-      }
+    while (sealWanted != 0) {
+      long epoch = sealWanted;
+      finishShipping();
+      cutter.cut(sealed, this);
+      nodePage.write(cutter.nodePage());
+      long now = System.nanoTime();
+      sealWanted = 0;
+      sealedNanos[(int) (epoch % COMMITS_MAX)] = now;
+      cutter.report(metrics);
+      protocol.onSealed(epoch, now);
+    }
+  }
+
+  /** Closes a link that the protocol has ended: not before the loop has left the link's own calls. */
+  private void closeEnded() {
+    if (endWanted) {
+      endWanted = false;
+      closeLink();
     }
   }
 
@@ -406,6 +420,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     heartbeatDue = false;
     linkReady = false;
     linkBroken = false;
+    endWanted = false;
   }
 
   // ---- what comes back (EpochWriter.Listener)
@@ -537,7 +552,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   public void endLink(long ofLink, LinkEnd reason) {
     if (ofLink == linkNumber) {
       linkProblem = reason.text();
-      endWanted = reason;
+      endWanted = true;
     }
   }
 
