@@ -31,7 +31,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /** Both nodes in one process, over real links, with a guest made of a thread and some memory. */
 class NodePairTest {
-  private static final long BOUND = 200_000_000L;
+  private static final long BOUND = 3_000_000_000L; // no pause of a busy machine is a death
   private static final int PAGES = 2048;
 
   @TempDir private Path directory = Path.of("");
@@ -104,7 +104,7 @@ class NodePairTest {
 
   @Test
   void shouldAllocateNothingOnTheEpochThreadsInSteadyState() throws Exception {
-    startPair("tcp", EpochConfig.of(500_000L, 2_000_000_000L), 50_000);
+    startPair("tcp", EpochConfig.of(500_000L, BOUND), 50_000);
     await("warm", () -> node().metrics().epochsCommitted() > 8_000);
     ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     long least = Long.MAX_VALUE;
