@@ -15,6 +15,10 @@ import dev.dyad.bindings.abi.linux.iovec;
  */
 public final class Ptrace {
 
+    // ptrace(2): what PTRACE_O_TRACESYSGOOD adds to SIGTRAP; PTRACE_SYSCALL of <sys/ptrace.h>.
+    private static final int SYSTEM_CALL_MARK = 0x80;
+    private static final int PTRACE_SYSCALL = 24;
+
     // <sys/ptrace.h> and <linux/elf.h>; both since Linux 2.6.34.
     private static final int PTRACE_GETREGSET = 0x4204;
     private static final int NT_X86_XSTATE = 0x202;
@@ -62,6 +66,19 @@ public final class Ptrace {
     /** PTRACE_CONT, delivering {@code signal} unless 0. */
     public static int resume(int tid, int signal) {
         return request(PTRACE_CONT(), tid, 0, signal);
+    }
+
+    /**
+     * PTRACE_SYSCALL: runs to the next entry into or return from a system call. With {@code PTRACE_O_TRACESYSGOOD} the death of
+     * the tracer at such a stop does no harm; at a single step it leaves a SIGTRAP that ends the tracee.
+     */
+    public static int resumeToSystemCall(int tid) {
+        return request(PTRACE_SYSCALL, tid, 0, 0);
+    }
+
+    /** Whether a stop is one at a system call; needs {@code PTRACE_O_TRACESYSGOOD}. */
+    public static boolean isSystemCallStop(int status) {
+        return isStopped(status) && stopSignal(status) == (SIGTRAP() | SYSTEM_CALL_MARK);
     }
 
     /** PTRACE_LISTEN: leaves a group-stopped thread stopped and reports the next event. */

@@ -173,13 +173,14 @@ public final class ReceivingQemu implements StandbyMachine {
 
   private void requireAlive(String what) {
     if (!process.isAlive()) {
-      throw new QemuException(what + ": " + lastMessage());
+      throw new QemuException(what + ": " + complaint());
     }
   }
 
-  private String lastMessage() {
+  /** The first line: what follows in QEMU's log is advice, or the consequence. */
+  private String complaint() {
     try {
-      return java.nio.file.Files.readString(directory.resolve("qemu.log"), StandardCharsets.UTF_8).strip().lines().reduce((a, b) -> b).orElse("it ended without a word");
+      return java.nio.file.Files.readString(directory.resolve("qemu.log"), StandardCharsets.UTF_8).strip().lines().findFirst().orElse("it ended without a word");
     } catch (IOException e) {
       return "its log cannot be read";
     }
@@ -297,7 +298,7 @@ public final class ReceivingQemu implements StandbyMachine {
   private void requireAliveAfterLoad(QemuException cause) {
     try {
       if (process.waitFor(1, TimeUnit.SECONDS)) {
-        throw new QemuException("the standby's QEMU refused the guest's state: " + lastMessage(), cause);
+        throw new QemuException("the standby's QEMU refused the guest's state: " + complaint(), cause);
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();

@@ -3,6 +3,7 @@ package dev.dyad.engine.vm.qemu;
 import static dev.dyad.bindings.abi.linux.linux_h.EIO;
 import static dev.dyad.bindings.abi.linux.linux_h.EPERM;
 import static dev.dyad.bindings.abi.linux.linux_h.PTRACE_EVENT_STOP;
+import static dev.dyad.bindings.abi.linux.linux_h.PTRACE_O_TRACESYSGOOD;
 import static dev.dyad.bindings.abi.linux.linux_h.SIGTRAP;
 
 import dev.dyad.bindings.abi.linux.user_regs_struct;
@@ -33,13 +34,16 @@ import org.jspecify.annotations.Nullable;
  * <pre>
  *   before:  thread sleeps in ppoll or futex            stack: [ frames ... ]
  *   SETREGS: rip -> syscall;ret   rsp -> frame          stack: [ frames ... | red zone | xstate | sigframe ]
- *   step:    the call is executed, rax read; again for the next call
+ *   two stops: at the entry and the return of the call; rax read; again for the next call
  *   detach:  ret -> rt_sigreturn -> everything restored, ppoll or futex entered again
  * </pre>
  *
  * <p>Never: a thread that is stopped in the middle of its own code (it may hold a restartable sequence), a call whose restart is
  * kept inside the kernel (RESTART_RESTARTBLOCK: the frame could not restore it), a process with shadow stacks, the first thread of
  * a child of ours.
+ *
+ * <p>The stops are those at system calls, marked by PTRACE_O_TRACESYSGOOD: when the tracer dies, the kernel passes a stop's number on
+ * as a signal, and a marked one is no valid signal. A single step would leave a SIGTRAP behind that ends the process.
  *
  * <p>ptrace(2) takes all requests from the thread that attached, so each run has a platform thread of its own.
  */
@@ -267,7 +271,7 @@ final class SyscallInjector {
           continue;
         }
         beforeStep.accept("seize");
-        int seized = Ptrace.seize(tid, 0);
+        int seized = Ptrace.seize(tid, PTRACE_O_TRACESYSGOOD());
         if (seized < 0) {
           throw attachRefused(-seized);
         }
@@ -405,6 +409,16 @@ final class SyscallInjector {
       }
     }
 
+    private void runToStop(String where) {
+      beforeStep.accept(where);
+      NativeException.check(Ptrace.resumeToSystemCall(tid), "PTRACE_SYSCALL", "tid=" + tid);
+      beforeStep.accept("wait");
+      int status = Ptrace.waitStatus(tid, 0);
+      if (!Ptrace.isSystemCallStop(status)) {
+        throw new QemuException("process " + process.pid() + " did not execute an injected call (wait status " + status + ")");
+      }
+    }
+
     private Calls calls(Registers now) {
       return new Calls() {
         @Override
@@ -437,13 +451,8 @@ final class SyscallInjector {
         beforeStep.accept("block signals");
         NativeException.check(Ptrace.setSignalMask(tid, allSignals), "PTRACE_SETSIGMASK", "tid=" + tid);
       }
-      beforeStep.accept("step");
-      NativeException.check(Ptrace.singleStep(tid, 0), "PTRACE_SINGLESTEP", "tid=" + tid);
-      beforeStep.accept("wait");
-      int status = Ptrace.waitStatus(tid, 0);
-      if (!Ptrace.isStopped(status) || Ptrace.stopSignal(status) != SIGTRAP()) {
-        throw new QemuException("process " + process.pid() + " did not execute an injected call (wait status " + status + ")");
-      }
+      runToStop("enter");
+      runToStop("return");
       try (Registers after = new Registers()) {
         NativeException.check(Ptrace.getRegisters(tid, after), "PTRACE_GETREGS", "tid=" + tid);
         return after.get(user_regs_struct.rax$offset());

@@ -1,0 +1,270 @@
+package dev.dyad.engine.vm.qemu;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.sun.management.ThreadMXBean;
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.bindings.linux.Memory;
+import dev.dyad.engine.guest.GuestMachine;
+import dev.dyad.engine.guest.LinuxGuest;
+import dev.dyad.engine.vm.DirtyPages;
+import dev.dyad.engine.vm.GuestMemory;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+class QemuAttachTest {
+  private static final int STATE_BYTES = 4 << 20;
+  @SuppressWarnings("NullAway.Init")
+  private static GuestMachine guest;
+
+  @BeforeAll
+  static void bootGuest() {
+    guest = TestGuest.boot(TestGuest.directory(), options -> options);
+  }
+
+  @AfterAll
+  static void endGuest() {
+    if (guest != null) {
+      guest.close();
+    }
+  }
+
+  @Test
+  void shouldHoldTheGuestsExactMemoryAfterBaselineAndHarvests() {
+    try (QemuAttach qemu = QemuAttach.attach(guest.qmp())) {
+      Replay.assertReplicaEqualsGuest(qemu, 20);
+    }
+    assertGuestRunsOn();
+  }
+
+  @Test
+  void shouldAllocateNothingInSteadyState() {
+    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    try (QemuAttach qemu = QemuAttach.attach((int) guest.pid());
+        Mapping pages = Mapping.anonymous(64L << 20);
+        Mapping state = Mapping.anonymous(STATE_BYTES)) {
+      qemu.startTracking();
+      DirtyPages dirty = new DirtyPages(1 << 14);
+      long allocated = 0;
+      for (int epoch = 0; epoch < 3_000; epoch++) {
+        if (epoch == 2_000) {
+          allocated = threads.getCurrentThreadAllocatedBytes();
+        }
+        dirty.clear();
+        qemu.pause();
+        boolean all = qemu.harvest(dirty);
+        qemu.copyPages(dirty, pages.hostVirt());
+        int bytes = qemu.captureState(state.hostVirt(), STATE_BYTES);
+        qemu.resume();
+        assertTrue(all && bytes > 1024);
+      }
+      assertEquals(0, threads.getCurrentThreadAllocatedBytes() - allocated);
+    }
+    assertGuestRunsOn();
+  }
+
+  @Test
+  void shouldLeaveARunningOrphanWhenTheProtectorDiesInTheMiddleOfAPause() throws Exception {
+    Process protector = DyingProcess.start("pause", guest.qmp().toString());
+    assertEquals("paused", protector.inputReader().readLine());
+    protector.destroyForcibly().waitFor();
+    assertGuestRunsOn();
+    AttachmentMark.Orphan orphan = AttachmentMark.orphans().stream().filter(found -> found.qemuPid() == guest.pid()).findFirst().orElseThrow();
+    assertEquals(protector.pid(), orphan.protectorPid());
+    assertTrue(orphan.advice().contains("dyad attach --qmp " + guest.qmp()), orphan.advice());
+    try (QemuAttach qemu = QemuAttach.attach(guest.qmp())) {
+      assertTrue(AttachmentMark.orphans().stream().noneMatch(found -> found.qemuPid() == guest.pid()));
+      Replay.assertReplicaEqualsGuest(qemu, 5);
+    }
+  }
+
+  @Test
+  void shouldAttachToTheSandboxedQemuOfAnOrdinaryUser() {
+    Assumptions.assumeTrue(System.getProperty("user.name").equals("root"), "only root can start QEMU as another user");
+    try (IdleQemu other = IdleQemu.start(List.of("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"), "-sandbox", "on");
+        QemuAttach qemu = QemuAttach.attach(other.qmp());
+        Mapping state = Mapping.anonymous(STATE_BYTES)) {
+      qemu.startTracking();
+      qemu.pause();
+      assertTrue(qemu.harvest(new DirtyPages(1 << 14)));
+      assertTrue(qemu.captureState(state.hostVirt(), STATE_BYTES) > 1024);
+      qemu.resume();
+    }
+  }
+
+  @Test
+  void shouldKeepPagesForTheNextHarvestWhenTheListIsFull() {
+    try (QemuAttach qemu = QemuAttach.attach(guest.qmp())) {
+      qemu.startTracking();
+      DirtyPages small = new DirtyPages(3);
+      boolean[] seen = new boolean[(int) qemu.memory().ramPages()];
+      qemu.pause();
+      DirtyPages all = new DirtyPages(1 << 16);
+      qemu.harvest(all);
+      qemu.resume();
+      sleepMillis(300);
+      qemu.pause();
+      int rounds = 0;
+      boolean done = false;
+      while (!done) {
+        small.clear();
+        done = qemu.harvest(small);
+        rounds++;
+        for (int i = 0; i < small.runCount(); i++) {
+          for (int page = 0; page < DirtyPages.pageCount(small.run(i)); page++) {
+            seen[(int) DirtyPages.firstPage(small.run(i)) + page] = true;
+          }
+        }
+      }
+      int found = 0;
+      for (boolean page : seen) {
+        found += page ? 1 : 0;
+      }
+      assertTrue(rounds > 1 && found >= 50, rounds + " rounds, " + found + " pages");
+      qemu.resume();
+    }
+  }
+
+  @Test
+  void shouldLeaveTheGuestRunningWhenClosedInTheMiddleOfAPause() {
+    QemuAttach qemu = QemuAttach.attach(guest.qmp());
+    qemu.startTracking();
+    qemu.pause();
+    qemu.close();
+    assertGuestRunsOn();
+  }
+
+  @Test
+  void shouldLetTheGuestRunOnWhenAnEpochIsGivenUp() {
+    try (QemuAttach qemu = QemuAttach.attach(guest.qmp())) {
+      qemu.startTracking();
+      qemu.pause();
+      qemu.resume();
+      assertTrue(qemu.running());
+      assertGuestRunsOn();
+    }
+  }
+
+  @Test
+  void shouldCaptureAHaltedGuestWithoutLettingItRun() {
+    try (QemuAttach qemu = QemuAttach.attach(guest.qmp()); Mapping state = Mapping.anonymous(STATE_BYTES)) {
+      qemu.startTracking();
+      qemu.halt();
+      assertFalse(qemu.running());
+      qemu.pause();
+      assertTrue(qemu.captureState(state.hostVirt(), STATE_BYTES) > 1024);
+      qemu.resume();
+      assertFalse(qemu.running());
+      qemu.unhalt();
+      assertGuestRunsOn();
+    }
+  }
+
+  @Test
+  void shouldSayWhenTheStateDoesNotFitAndLetTheGuestRunOn() {
+    try (QemuAttach qemu = QemuAttach.attach(guest.qmp()); Mapping state = Mapping.anonymous(4096)) {
+      qemu.startTracking();
+      qemu.pause();
+      QemuException refusal = assertThrows(QemuException.class, () -> qemu.captureState(state.hostVirt(), 4096));
+      assertTrue(String.valueOf(refusal.getMessage()).contains("4096"));
+      qemu.resume();
+    }
+    assertGuestRunsOn();
+  }
+
+  @Test
+  void shouldRefuseASecondProtector() {
+    try (QemuAttach first = QemuAttach.attach(guest.qmp())) {
+      QemuException refusal = assertThrows(QemuException.class, () -> QemuAttach.attach(guest.qmp()));
+      assertTrue(String.valueOf(refusal.getMessage()).contains("another client"), refusal.toString());
+      assertEquals(guest.pid(), first.pid());
+    }
+  }
+
+  @Test
+  void shouldFindTheWritableBlocksOnly() {
+    try (QemuAttach qemu = QemuAttach.attach(guest.qmp())) {
+      assertEquals("pc.ram", qemu.memory().blocks().getFirst().name());
+      assertEquals(160L << 20, qemu.memory().blocks().getFirst().bytes());
+      for (GuestMemory.Block block : qemu.memory().blocks()) {
+        assertFalse(block.name().contains("rom") || block.name().contains("bios"), block.name());
+      }
+    }
+  }
+
+  @Test
+  void shouldSayWhatToDoWhenThereIsNoQemu() {
+    QemuException refusal = assertThrows(QemuException.class, () -> QemuAttach.attach(Path.of("/nonexistent/qmp")));
+    assertTrue(String.valueOf(refusal.getMessage()).contains("-qmp unix:"), refusal.toString());
+  }
+
+  private static void assertGuestRunsOn() {
+    long now = Long.parseLong(lastTick());
+    guest.awaitConsole(Pattern.compile(LinuxGuest.TICK.replace("([0-9]+) uptime", (now + 3) + " uptime")), Duration.ofSeconds(30));
+    assertTrue(guest.alive());
+  }
+
+  private static String lastTick() {
+    return GuestMachine.consoleLines(guest.console()).stream().filter(line -> line.matches(LinuxGuest.TICK)).reduce("", (a, b) -> b).split(" ")[2];
+  }
+
+  private static void sleepMillis(long millis) {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  /** Keeps a replica as a standby would, and compares it with the paused guest. */
+  static final class Replay {
+    private Replay() {}
+
+    static void assertReplicaEqualsGuest(QemuAttach qemu, int epochs) {
+      long bytes = qemu.memory().ramPages() << GuestMemory.PAGE_SHIFT;
+      try (Mapping replica = Mapping.anonymous(bytes); Mapping state = Mapping.anonymous(STATE_BYTES); Mapping staging = Mapping.anonymous(bytes)) {
+        DirtyPages dirty = new DirtyPages(1 << 16);
+        qemu.startTracking();
+        DirtyPages everything = new DirtyPages(1 << 16);
+        everything.add(0, qemu.memory().ramPages());
+        qemu.copyPages(everything, replica.hostVirt());
+        long changed = 0;
+        for (int epoch = 0; epoch < epochs; epoch++) {
+          dirty.clear();
+          qemu.pause();
+          assertTrue(qemu.harvest(dirty));
+          qemu.copyPages(dirty, staging.hostVirt());
+          apply(dirty, staging.hostVirt(), replica.hostVirt());
+          changed += dirty.pageCount();
+          if (epoch == epochs - 1) {
+            qemu.copyPages(everything, staging.hostVirt());
+            assertEquals(-1, Memory.mismatch(replica.hostVirt(), staging.hostVirt(), bytes), "first byte that differs");
+          }
+          assertTrue(qemu.captureState(state.hostVirt(), STATE_BYTES) > 1024);
+          qemu.resume();
+          sleepMillis(20);
+        }
+        assertTrue(changed > 100, "a guest that writes is expected, not " + changed + " pages");
+      }
+    }
+
+    private static void apply(DirtyPages dirty, long from, long replica) {
+      long at = from;
+      for (int i = 0; i < dirty.runCount(); i++) {
+        long length = (long) DirtyPages.pageCount(dirty.run(i)) << GuestMemory.PAGE_SHIFT;
+        Memory.copy(at, replica + (DirtyPages.firstPage(dirty.run(i)) << GuestMemory.PAGE_SHIFT), length);
+        at += length;
+      }
+    }
+  }
+}

@@ -1,0 +1,207 @@
+package dev.dyad.engine.vm.qemu;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.bindings.linux.Memory;
+import dev.dyad.engine.guest.GuestMachine;
+import dev.dyad.engine.guest.LinuxGuest;
+import dev.dyad.engine.vm.DirtyPages;
+import dev.dyad.engine.vm.GuestMemory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class ReceivingQemuTest {
+  private static final int STATE_BYTES = 4 << 20;
+  private static final Pattern TICK = Pattern.compile(LinuxGuest.TICK);
+
+  @ParameterizedTest
+  @CsvSource({"LEAN_Q35,false", "LEAN_Q35,true", "DEFAULT_Q35,false", "MICROVM,false"})
+  void shouldGoOnExactlyWhereTheKilledPrimaryStood(GuestMachine.Kind kind, boolean shared) {
+    Path firstDirectory = TestGuest.directory();
+    Path secondDirectory = TestGuest.directory();
+    Path thirdDirectory = TestGuest.directory();
+    GuestMachine guest = TestGuest.boot(firstDirectory, options -> (shared ? options.sharedMemory() : options).kind(kind));
+    QemuAttach primary = QemuAttach.attach(guest.qmp());
+    assertEquals(shared ? 1 : 0, primary.sharedBlocks());
+    try (ReceivingQemu second = ReceivingQemu.start(primary.description(), ReceivingQemu.Options.in(secondDirectory))) {
+      replicate(primary, second, guest::kill);
+      assertGoesOn(GuestMachine.consoleLines(guest.console()), secondDirectory.resolve("console.log"));
+      primary.close();
+
+      QemuAttach promoted = QemuAttach.attach(second.qmp());
+      try (ReceivingQemu third = ReceivingQemu.start(promoted.description(), ReceivingQemu.Options.in(thirdDirectory))) {
+        replicate(promoted, third, second::close);
+        assertGoesOn(GuestMachine.consoleLines(secondDirectory.resolve("console.log")), thirdDirectory.resolve("console.log"));
+      } finally {
+        promoted.close();
+      }
+    } finally {
+      primary.close();
+      guest.close();
+    }
+  }
+
+  @Test
+  void shouldEndWithTheProcessThatKeepsItWarm() throws Exception {
+    Path directory = TestGuest.directory();
+    try (IdleQemu source = IdleQemu.start(List.of()); QemuAttach primary = QemuAttach.attach(source.qmp())) {
+      Files.writeString(directory.resolve("machine.json"), primary.description().toJson());
+      Process keeper = DyingProcess.start("keep", directory.toString());
+      int qemu = Integer.parseInt(keeper.inputReader().readLine());
+      assertTrue(new QemuProcess(qemu).exists());
+      keeper.destroyForcibly().waitFor();
+      long end = System.nanoTime() + 10_000_000_000L;
+      while (new QemuProcess(qemu).exists()) {
+        assertTrue(System.nanoTime() < end, "QEMU " + qemu + " outlives the standby");
+        Thread.sleep(10);
+      }
+    }
+  }
+
+  @Test
+  void shouldSayWhichFileTheStandbyLacks() {
+    MachineDescription machine = machine(List.of("qemu-system-x86_64", "-M", "q35", "-kernel", "/nonexistent/vmlinuz"));
+    assertRefused(machine, "the standby lacks /nonexistent/vmlinuz (-kernel");
+  }
+
+  @Test
+  void shouldAskForTheNetworkThatOnlyTheStandbyKnows() {
+    MachineDescription machine = machine(List.of("qemu-system-x86_64", "-M", "q35", "-netdev", "tap,id=n0,ifname=tap0"));
+    assertRefused(machine, "--netdev n0=tap");
+  }
+
+  @Test
+  void shouldRefuseAnotherVersionOfQemu() {
+    TestGuest.requireQemu();
+    MachineDescription machine = machine(List.of("qemu-system-x86_64", "-M", "q35", "-nodefaults", "-m", "32"));
+    assertRefused(machine, "the standby's QEMU is ");
+  }
+
+  @Test
+  void shouldPassOnWhyQemuDidNotStart() {
+    TestGuest.requireQemu();
+    MachineDescription machine = machine(List.of("qemu-system-x86_64", "-M", "nosuchmachine"));
+    assertRefused(machine, "unsupported machine type");
+  }
+
+  @Test
+  void shouldTakeNothingThatBelongsToThePrimaryAlone() {
+    Path own = Path.of("/own");
+    List<String> line = ReceivingCommandLine.of(machine(List.of("/usr/bin/qemu-system-x86_64", "-daemonize", "-M", "q35", "-pidfile", "/run/a.pid", "-S",
+        "-chardev", "file,id=c,path=/var/log/a,,b.log,append=on", "-serial", "chardev:c", "-serial", "mon:stdio", "-chardev", "socket,id=s,host=::1,port=4,server=on",
+        "-chardev", "socket,id=a,path=/run/agent,server=on,wait=off", "-qmp", "unix:/run/q,server", "-vnc", ":1", "--append", "-x console=ttyS0",
+        "-netdev", "user,id=u,hostfwd=tcp::1-:2,net=10.1.0.0/24", "-netdev", "tap,id=t,ifname=tap0",
+        "-object", "memory-backend-file,id=m,size=1G,mem-path=/dev/shm/vm,share=on", "-incoming", "defer")),
+        ReceivingQemu.Options.in(own).withNetdev("t", "tap,ifname=tap9"));
+    assertEquals(List.of("/usr/bin/qemu-system-x86_64", "-M", "q35", "-chardev", "file,id=c,append=on,path=/own/a,,b.log", "-serial", "chardev:c", "-serial",
+        "file:/own/serial1.log", "-chardev", "null,id=s", "-chardev", "socket,id=a,server=on,wait=off,path=/own/agent", "-append", "-x console=ttyS0",
+        "-netdev", "user,id=u,net=10.1.0.0/24", "-netdev", "tap,ifname=tap9,id=t", "-object", "memory-backend-memfd,id=m,size=1G,share=on",
+        "-display", "none", "-monitor", "none", "-machine", "suppress-vmdesc=on", "-global", "migration.send-configuration=off", "-S", "-incoming", "defer",
+        "-qmp", "unix:/own/control,server=on,wait=off", "-qmp", "unix:/own/qmp,server=on,wait=off"), line);
+  }
+
+  private static void assertRefused(MachineDescription machine, String message) {
+    QemuException refusal = assertThrows(QemuException.class, () -> ReceivingQemu.start(machine, ReceivingQemu.Options.in(TestGuest.directory())));
+    String text = String.valueOf(refusal.getMessage());
+    assertTrue(text.contains(message) && !text.contains("\n"), text);
+  }
+
+  private static MachineDescription machine(List<String> commandLine) {
+    return new MachineDescription("0.0.0", "pc-q35-7.2-machine", Path.of("/"), commandLine, GuestMemory.builder().block("pc.ram", 32 << 20).build(1 << 20));
+  }
+
+  /** Baseline and a few epochs into the standby, then the primary's end, and promotion from the last epoch. */
+  private static void replicate(QemuAttach primary, ReceivingQemu standby, Runnable primaryDies) {
+    try (Mapping staging = Mapping.anonymous(primary.memory().ramPages() << GuestMemory.PAGE_SHIFT); Mapping state = Mapping.anonymous(STATE_BYTES)) {
+      primary.startTracking();
+      DirtyPages pages = new DirtyPages(1 << 16);
+      pages.add(0, primary.memory().ramPages());
+      primary.copyPages(pages, staging.hostVirt());
+      apply(pages, staging.hostVirt(), standby);
+      int bytes = 0;
+      for (int epoch = 0; epoch < 20; epoch++) {
+        pages.clear();
+        primary.pause();
+        assertTrue(primary.harvest(pages));
+        primary.copyPages(pages, staging.hostVirt());
+        bytes = primary.captureState(state.hostVirt(), STATE_BYTES);
+        primary.resume();
+        apply(pages, staging.hostVirt(), standby);
+      }
+      primaryDies.run();
+      standby.promote(state.hostVirt(), bytes);
+    }
+  }
+
+  private static void apply(DirtyPages pages, long from, ReceivingQemu standby) {
+    long at = from;
+    for (int i = 0; i < pages.runCount(); i++) {
+      for (int k = 0; k < DirtyPages.pageCount(pages.run(i)); k++) {
+        long page = DirtyPages.firstPage(pages.run(i)) + k;
+        int block = 0;
+        while (page >= standby.memory().blocks().get(block).endPage()) {
+          block++;
+        }
+        long offset = (page - standby.memory().blocks().get(block).firstPage()) << GuestMemory.PAGE_SHIFT;
+        Memory.copy(at, standby.hostVirt(block) + offset, GuestMemory.PAGE_BYTES);
+        at += GuestMemory.PAGE_BYTES;
+      }
+    }
+  }
+
+  /** The counter continues (the last epoch may lie a few lines before the end), uptime has no jump, the kernel says nothing. */
+  private static void assertGoesOn(List<String> before, Path after) {
+    long lastTick = 0;
+    double lastUptime = 0;
+    for (String line : before) {
+      Matcher matcher = TICK.matcher(line);
+      if (matcher.matches()) {
+        lastTick = Long.parseLong(matcher.group(1));
+        lastUptime = Double.parseDouble(matcher.group(2));
+      }
+    }
+    List<String> lines = awaitLines(after, 20);
+    long expected = -1;
+    double uptime = 0;
+    // The first line may have been half printed at the last epoch.
+    for (String line : lines.subList(1, lines.size())) {
+      Matcher matcher = TICK.matcher(line);
+      assertTrue(matcher.matches(), "unexpected on the console: " + line);
+      long tick = Long.parseLong(matcher.group(1));
+      double now = Double.parseDouble(matcher.group(2));
+      if (expected < 0) {
+        assertTrue(tick <= lastTick + 3 && tick >= lastTick - 60, "tick " + tick + " after " + lastTick);
+        assertTrue(now < lastUptime + 3, "uptime " + now + " after " + lastUptime);
+      } else {
+        assertEquals(expected, tick);
+        assertTrue(now > uptime && now < uptime + 5, "uptime " + now + " after " + uptime);
+      }
+      expected = tick + 1;
+      uptime = now;
+    }
+    assertFalse(lines.isEmpty());
+  }
+
+  private static List<String> awaitLines(Path log, int count) {
+    long end = System.nanoTime() + 60_000_000_000L;
+    while (GuestMachine.consoleLines(log).size() < count) {
+      assertTrue(System.nanoTime() < end, "the promoted guest printed only " + GuestMachine.consoleLines(log));
+      try {
+        Thread.sleep(20);
+      } catch (InterruptedException e) {
+        throw new AssertionError(e);
+      }
+    }
+    return GuestMachine.consoleLines(log);
+  }
+}
