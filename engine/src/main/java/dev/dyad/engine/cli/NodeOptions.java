@@ -1,5 +1,6 @@
 package dev.dyad.engine.cli;
 
+import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.link.SharedKey;
 import java.io.IOException;
@@ -35,6 +36,21 @@ final class NodeOptions {
     } catch (IOException e) {
       throw new CommandFailure(ExitCode.DATA, String.valueOf(e.getMessage()));
     }
+  }
+
+  /**
+   * The generation file, or null for the default one. Without an arbiter that both sides share, a cut link would leave the guest running twice.
+   *
+   * @param peer the address at which the two sides meet
+   * @throws CommandFailure when that is not this host's own and no file was named
+   */
+  @Nullable Path arbiterFor(SocketAddress peer) {
+    if (arbiter == null && peer.isInet() && !peer.toInet().getAddress().isLoopbackAddress()) {
+      throw new CommandFailure(
+          ExitCode.USAGE,
+          peer + " is not on this host, and the two sides of a pair must share an arbiter; the only one so far is a file, for two sides on one host: use a loopback address, or name it with --arbiter FILE if both sides run on this host all the same");
+    }
+    return arbiter;
   }
 
   EpochConfig epochs(long periodNanos, boolean adaptive) {

@@ -46,7 +46,7 @@ public final class StandbyCommand implements Callable<Integer> {
   public Integer call() throws InterruptedException {
     QemuStandbyHost host =
         new QemuStandbyHost(
-            new QemuStandbyHost.Options(netdevs, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiter));
+            new QemuStandbyHost.Options(netdevs, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)));
     StandbyConfig config =
         new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core);
     String name = "standby-" + ProcessHandle.current().pid();
