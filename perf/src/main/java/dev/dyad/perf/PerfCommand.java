@@ -1,5 +1,6 @@
 package dev.dyad.perf;
 
+import dev.dyad.perf.link.LinkPerfCommand;
 import dev.dyad.perf.disk.DiskPerfCommand;
 import dev.dyad.perf.micro.MicroCommand;
 import dev.dyad.perf.qemu.QemuPerfCommand;
@@ -14,7 +15,7 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     description = "Measure a part beside its baseline.",
     synopsisSubcommandLabel = "COMMAND",
-    subcommands = {DiskPerfCommand.class, MicroCommand.class, QemuPerfCommand.class})
+    subcommands = {DiskPerfCommand.class, MicroCommand.class, QemuPerfCommand.class, LinkPerfCommand.class})
 public final class PerfCommand implements Runnable {
   @Spec private @Nullable CommandSpec spec;
 

@@ -268,7 +268,9 @@ abstract class RdmaEnd implements LinkEnd {
       heardAt = now;
     }
     checkedAt = now;
-    if (beatNanos > 0 && now - spokeAt >= beatNanos) {
+    // Behind sends that have not finished a beat would arrive no sooner than they do; and soft-RoCE starts its timer for sending them
+    // again anew with every further send.
+    if (beatNanos > 0 && now - spokeAt >= beatNanos && posted[0] == finished[0]) {
       message(0, false);
     }
     if (silenceNanos > 0 && now - heardAt > silenceNanos) {
