@@ -55,7 +55,7 @@ public final class EpochReader implements AutoCloseable {
      */
     void whole(long epoch, boolean baseline, long sentNanos, int stateBytes);
 
-    /** A heartbeat came; {@link EpochReader#acknowledge} answers it. */
+    /** A heartbeat came; {@link EpochReader#echo} answers it. */
     void heartbeat(long sentNanos);
 
     /** The primary leaves in good order; nothing follows. */
@@ -375,6 +375,11 @@ public final class EpochReader implements AutoCloseable {
   /** Tells the primary that pages may come. */
   public void ready() {
     replies.ready(appliedEpoch);
+  }
+
+  /** Tells the primary that what it sent at {@code sentNanos} has arrived. */
+  public void echo(long sentNanos) {
+    replies.echo(appliedEpoch, sentNanos);
   }
 
   /** Tells the primary that all epochs up to {@code epoch} are whole here. */

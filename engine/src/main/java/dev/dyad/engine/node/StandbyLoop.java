@@ -9,6 +9,7 @@ import dev.dyad.engine.epoch.DropReason;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.Goodbye;
 import dev.dyad.engine.epoch.LinkEnd;
+import dev.dyad.engine.epoch.PrimaryProtocol;
 import dev.dyad.engine.epoch.StandbyActions;
 import dev.dyad.engine.epoch.StandbyProtocol;
 import dev.dyad.engine.epoch.StandbyState;
@@ -81,6 +82,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private int machineKind;
   private byte @Nullable [] machineDescription;
 
+  private long acknowledged;
   private long applyWanted;
   private boolean dropWanted;
   private @Nullable LinkEnd lostWanted;
@@ -131,6 +133,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     linkGeneration = ofGeneration;
     attached = false;
     linkEnded = false;
+    acknowledged = PrimaryProtocol.NO_EPOCH;
     why = "a primary is connected, the machine is being built";
   }
 
@@ -400,7 +403,12 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   public void report(long ofLink, long ofGeneration, long whole, long echoedSendNanos) {
     EpochReader present = reader;
     if (present != null && !linkEnded) {
-      present.acknowledge(whole, echoedSendNanos);
+      if (whole == acknowledged) {
+        present.echo(echoedSendNanos);
+      } else {
+        present.acknowledge(whole, echoedSendNanos);
+        acknowledged = whole;
+      }
     }
   }
 

@@ -80,7 +80,8 @@ class EpochChannelTest {
     start();
     epoch(2, 4000);
     until(() -> writer.heartbeat(99));
-    reader.poll();
+    until(() -> standby.events.contains("heartbeat 99"));
+    reader.echo(99);
     reader.acknowledge(2, 1002);
     until(() -> primary.events.contains("echoed 99"));
     until(() -> writer.bye(Reason.DETACHED, 0, 0));
