@@ -102,6 +102,18 @@ public final class Sockets {
         return Syscall.call(SYS_recvfrom(), fd, hostVirt, bytes, flags, 0, 0);
     }
 
+    /** sendto(2): one datagram to the encoded address of {@code toBytes} bytes at {@code to}. */
+    public static long sendTo(int fd, long hostVirt, long bytes, int flags, long to, int toBytes) {
+        return Syscall.call(SYS_sendto(), fd, hostVirt, bytes, flags | MSG_NOSIGNAL(), to, toBytes);
+    }
+
+    /** recvfrom(2): one datagram; its sender's encoded address goes to {@code from}, cut to {@code fromBytes}. */
+    public static long receiveFrom(int fd, long hostVirt, long bytes, int flags, long from, int fromBytes) {
+        long length = ThreadScratch.address();
+        Memory.putInt(length, fromBytes);
+        return Syscall.call(SYS_recvfrom(), fd, hostVirt, bytes, flags, from, length);
+    }
+
     /** sendmsg(2) of what is left in {@code vector}. */
     public static long send(int fd, IoVector vector, int flags) {
         return Syscall.call(SYS_sendmsg(), fd, message(vector.hostVirt(), vector.count(), 0, 0), flags | MSG_NOSIGNAL());

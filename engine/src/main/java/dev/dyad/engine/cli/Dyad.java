@@ -38,7 +38,7 @@ public final class Dyad implements Runnable {
   /** The whole command line, with the commands of every module on the class path. */
   public static CommandLine commandLine() {
     CommandLine root = new CommandLine(new Dyad());
-    Stream<Object> own = Stream.of(new AttachCommand(), new StandbyCommand(), new StatusCommand());
+    Stream<Object> own = Stream.of(new AttachCommand(), new ProtectCommand(), new StandbyCommand(), new StatusCommand());
     Stream<Object> others = ServiceLoader.load(CommandProvider.class).stream().flatMap(provider -> provider.get().commands().stream());
     List<Object> commands =
         Stream.concat(own, others)

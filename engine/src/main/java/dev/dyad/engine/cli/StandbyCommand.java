@@ -1,8 +1,11 @@
 package dev.dyad.engine.cli;
 
 import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.engine.node.EitherStandbyHost;
+import dev.dyad.engine.node.KvmStandbyHost;
 import dev.dyad.engine.node.NodeReports;
 import dev.dyad.engine.node.PrimaryConfig;
+import dev.dyad.engine.node.ProtectedMicroVm;
 import dev.dyad.engine.node.QemuStandbyHost;
 import dev.dyad.engine.node.StandbyConfig;
 import dev.dyad.engine.node.StandbyNode;
@@ -40,13 +43,23 @@ public final class StandbyCommand implements Callable<Integer> {
   @Option(names = "--qemu-command", paramLabel = "LINE", description = "replace that command line as a whole; {directory} stands for its directory")
   private @Nullable String commandLine;
 
+  @Option(names = "--peer", paramLabel = "ADDRESS", converter = AddressConverter.class, description = "after taking a microVM over: where the next standby listens")
+  private @Nullable SocketAddress peer;
+
+  @Option(names = "--udp", paramLabel = "ADDRESS", converter = AddressConverter.class, description = "where clients reach a microVM's service here (default: as on the primary)")
+  private @Nullable SocketAddress udp;
+
+  @Option(names = "--period", paramLabel = "TIME", defaultValue = "10ms", converter = DurationConverter.class, description = "after taking a microVM over: length of an epoch at most (default ${DEFAULT-VALUE})")
+  private long periodNanos;
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
   public Integer call() throws InterruptedException {
-    QemuStandbyHost host =
+    QemuStandbyHost qemus =
         new QemuStandbyHost(
             new QemuStandbyHost.Options(netdevs, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)));
+    EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen)));
     StandbyConfig config =
         new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core);
     String name = "standby-" + ProcessHandle.current().pid();
@@ -62,6 +75,9 @@ public final class StandbyCommand implements Callable<Integer> {
         node.stop(STOP_BOUND);
         return ExitCode.OK;
       }
+      if (KvmStandbyHost.isMicroVm(promoted.machine())) {
+        return goOn(promoted, stop);
+      }
       try (TakenOver taken = new TakenOver(promoted);
           StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), name, taken::report, NodeReports::text)) {
         System.err.println("the guest goes on here: " + taken.line());
@@ -72,6 +88,18 @@ public final class StandbyCommand implements Callable<Integer> {
       }
     }
     return ExitCode.OK;
+  }
+
+  /** A microVM lives on in this process, which becomes its primary. */
+  private int goOn(StandbyNode.Promoted promoted, StopSignal stop) throws InterruptedException {
+    ProtectedMicroVm.Options wanted =
+        new ProtectedMicroVm.Options("", peer, options.sharedKey(), options.epochs(periodNanos, true), options.arbiterFor(listen), options.busyPoll, options.core);
+    try (ProtectedMicroVm running = ProtectedMicroVm.goOn(promoted, udp, wanted)) {
+      System.err.println(
+          "the guest goes on here, from epoch " + promoted.epoch() + ", generation " + promoted.generation() + ", its service at UDP " + running.udp()
+              + (peer == null ? "; it stays unprotected: no --peer was given" : "; looking for a standby at " + peer));
+      return ProtectCommand.watch(running, stop);
+    }
   }
 
   private static StandbyNode.@Nullable Promoted await(StandbyNode node, StopSignal stop) throws InterruptedException {

@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param name of the guest: names status and generation file on this host
  * @param identity of the running instance of the guest, equal for as long as it lives: what the arbiter knows it by
- * @param standby where the standby listens; a unix socket means shared memory
+ * @param standby where the standby listens; a unix socket means shared memory; null: none is looked for
  * @param key what both hosts know, or none (loopback and unix sockets only)
  * @param epochs the protocol's bounds
  * @param ringBytes size of the staging ring, a power of two
@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
 public record PrimaryConfig(
     String name,
     String identity,
-    SocketAddress standby,
+    @Nullable SocketAddress standby,
     @Nullable SharedKey key,
     EpochConfig epochs,
     long ringBytes,

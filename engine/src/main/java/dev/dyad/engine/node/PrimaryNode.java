@@ -1,5 +1,6 @@
 package dev.dyad.engine.node;
 
+import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.bindings.linux.Threads;
 import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.epoch.PrimaryProtocol;
@@ -43,6 +44,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   private final EpochMetrics metrics = new EpochMetrics();
   private final PrimaryLoop loop;
   private final Thread thread;
+  private final AllocationMeter allocation;
   private final ScheduledExecutorService control = Executors.newSingleThreadScheduledExecutor(daemon("control"));
   private final ScheduledExecutorService dialer = Executors.newSingleThreadScheduledExecutor(daemon("control-connect"));
   private volatile String connectProblem = "";
@@ -62,6 +64,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     this.machine = machine.encode();
     loop = new PrimaryLoop(config, hypervisor, output, nodePage, metrics, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
+    allocation = new AllocationMeter(thread.threadId());
   }
 
   /**
@@ -171,10 +174,13 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
 
   @Override
   public void findStandby() {
-    dialer.schedule(this::dial, RETRY_MILLIS, TimeUnit.MILLISECONDS);
+    SocketAddress standby = config.standby();
+    if (standby != null) {
+      dialer.schedule(() -> dial(standby), RETRY_MILLIS, TimeUnit.MILLISECONDS);
+    }
   }
 
-  private void dial() {
+  private void dial(SocketAddress standby) {
     if (!thread.isAlive()) {
       return;
     }
@@ -186,7 +192,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     long bytes = memory.pages() << GuestMemory.PAGE_SHIFT;
     Offer offer = new Offer(Role.PRIMARY, Channel.MEMORY, loop.generation(), config.ringBytes(), bytes, MemoryFrame.digest(memory));
     try {
-      ReplicationLink link = Handshake.call(PeerSocket.connect(config.standby(), CONNECT_BOUND), offer, config.key()).sendingEnd();
+      ReplicationLink link = Handshake.call(PeerSocket.connect(standby, CONNECT_BOUND), offer, config.key()).sendingEnd();
       connectProblem = "";
       loop.post(() -> loop.offer(link, machineKind, machine));
     } catch (IOException | RefusedException | RuntimeException e) {
@@ -206,7 +212,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("name", config.name());
     report.put("pid", ProcessHandle.current().pid());
     report.put("guest", config.identity());
-    report.put("peer", config.standby().toString());
+    report.put("peer", config.standby() == null ? "" : config.standby().toString());
     report.put("state", state.name());
     report.put("protected", isProtected);
     report.put("why", isProtected ? "" : connectProblem.isEmpty() ? loop.why() : loop.why() + "; " + connectProblem);
@@ -226,6 +232,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("heldPackets", metrics.packetsHeld());
     report.put("releasedPackets", metrics.packetsReleased());
     report.put("droppedPackets", output.droppedFrames());
+    report.put("allocatedBytesPerEpoch", allocation.bytesPerEpoch(metrics.epochsCommitted()));
     return report;
   }
 

@@ -1,5 +1,6 @@
 package dev.dyad.hwtests.demo;
 
+import dev.dyad.bindings.kvm.Kvm;
 import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.cli.OutputFormat;
@@ -21,16 +22,24 @@ import picocli.CommandLine.Spec;
 public final class DemoCommand implements Callable<Integer> {
   /** What is protected. Lower case, as it is typed. */
   enum Guest {
+    builtin,
     linux
   }
 
-  @Option(names = "--guest", paramLabel = "GUEST", defaultValue = "linux", description = "linux: a real Linux with Redis in a stock QEMU (default)")
-  private Guest guest = Guest.linux;
+  @Option(
+      names = "--guest",
+      paramLabel = "GUEST",
+      defaultValue = "builtin",
+      description = "builtin: a small guest in a microVM of our own on KVM (default); linux: a real Linux with Redis in a stock QEMU")
+  private Guest guest = Guest.builtin;
 
   @Option(names = "--period", paramLabel = "TIME", defaultValue = "10ms", description = "length of an epoch at most (default ${DEFAULT-VALUE})")
   private String period = "10ms";
 
-  @Option(names = "--seconds", paramLabel = "N", defaultValue = "8", description = "how long to watch the protected guest before the kill (default ${DEFAULT-VALUE})")
+  @Option(names = "--bound", paramLabel = "TIME", defaultValue = "100ms", description = "silence after which a host takes the other for dead (default ${DEFAULT-VALUE})")
+  private String bound = "100ms";
+
+  @Option(names = "--seconds", paramLabel = "N", defaultValue = "0", description = "how long to watch the protected guest before the kill (default: 3 for builtin, 8 for linux)")
   private int seconds;
 
   @Option(names = {"-o", "--output"}, paramLabel = "FORMAT", description = "text (default) or json")
@@ -42,16 +51,18 @@ public final class DemoCommand implements Callable<Integer> {
   public Integer call() throws InterruptedException {
     CommandLine commandLine = Objects.requireNonNull(spec).commandLine();
     PrintWriter out = commandLine.getOut();
-    String noNetwork = NetworkLab.unavailable();
-    if (!noNetwork.isEmpty()) {
-      throw new CommandFailure(ExitCode.PERMISSION, noNetwork);
+    String missing = guest == Guest.builtin ? Kvm.unusable() : NetworkLab.unavailable();
+    if (!missing.isEmpty()) {
+      String instead = guest == Guest.builtin ? "; needed is read and write access to it, or run: dyad demo --guest linux" : "";
+      throw new CommandFailure(ExitCode.PERMISSION, missing + instead);
     }
     boolean json = output == OutputFormat.json;
     Progress progress = new Progress(json ? commandLine.getErr() : out);
     DemoSummary summary;
     try {
       summary = switch (guest) {
-        case linux -> new LinuxDemo(progress, period, seconds).run();
+        case builtin -> new BuiltinDemo(progress, period, bound, seconds == 0 ? 3 : seconds).run();
+        case linux -> new LinuxDemo(progress, period, bound, seconds == 0 ? 8 : seconds).run();
       };
     } catch (GuestUnavailableException e) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));

@@ -2,19 +2,28 @@ package dev.dyad.hwtests.demo;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a demo ends with.
  *
- * @param failoverMillis from the kill to the client's first reply after it
- * @param pauseMicros of all epochs before the kill
+ * @param failoverMillis from the kill to the client's first reply after it, the longest of several
+ * @param pauseMicros of all epochs before the first kill
+ * @param inside what can be said of a guest of our own; null of another
  */
-record DemoSummary(String guest, long epochs, long acked, long lost, int reset, double failoverMillis, Pauses pauseMicros) {
+record DemoSummary(
+    String guest, long epochs, long acked, long lost, int reset, double failoverMillis, Pauses pauseMicros, @Nullable Inside inside) {
   /** Percentiles of the pause, in microseconds. */
   record Pauses(double p50, double p95, double p99, double max) {}
 
+  /**
+   * @param allocatedBytesPerEpoch on the Java heap by the epoch thread, in the last second before the last kill
+   * @param checksumRight whether the guest's memory and registers came to the same as without any kill
+   */
+  record Inside(double allocatedBytesPerEpoch, boolean checksumRight) {}
+
   boolean isGood() {
-    return acked > 0 && lost == 0 && reset == 0;
+    return acked > 0 && lost == 0 && reset == 0 && (inside == null || inside.checksumRight());
   }
 
   Map<String, Object> toMap() {
@@ -31,6 +40,10 @@ record DemoSummary(String guest, long epochs, long acked, long lost, int reset, 
     map.put("resetConnections", reset);
     map.put("failoverMillis", Math.round(failoverMillis * 10) / 10.0);
     map.put("pauseMicros", pause);
+    if (inside != null) {
+      map.put("allocatedBytesPerEpoch", inside.allocatedBytesPerEpoch());
+      map.put("guestChecksumRight", inside.checksumRight());
+    }
     return map;
   }
 
@@ -46,6 +59,9 @@ record DemoSummary(String guest, long epochs, long acked, long lost, int reset, 
         pause                 p50 %.0f µs, p95 %.0f µs, p99 %.0f µs, max %.0f µs
         """,
         epochs, acked, lost, reset, failoverMillis, pauseMicros.p50(), pauseMicros.p95(), pauseMicros.p99(), pauseMicros.max())
-        + (isGood() ? "\nThe guest went on. Nothing was lost, nothing was reset." : "\nSOMETHING WAS LOST OR RESET: see above.");
+        + (inside == null
+            ? ""
+            : String.format("guest checksum        %s%nallocated per epoch   %.1f bytes%n", inside.checksumRight() ? "right" : "WRONG", inside.allocatedBytesPerEpoch()))
+        + (isGood() ? "\nThe guest went on. Nothing was lost, nothing was reset." : "\nSOMETHING WAS LOST, RESET OR WRONG: see above.");
   }
 }

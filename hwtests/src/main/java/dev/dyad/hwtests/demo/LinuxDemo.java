@@ -16,17 +16,19 @@ final class LinuxDemo {
 
   private final Progress progress;
   private final String period;
+  private final String bound;
   private final int seconds;
 
-  LinuxDemo(Progress progress, String period, int seconds) {
+  LinuxDemo(Progress progress, String period, String bound, int seconds) {
     this.progress = progress;
     this.period = period;
+    this.bound = bound;
     this.seconds = seconds;
   }
 
   DemoSummary run() throws InterruptedException {
     progress.step("two hosts on this computer: a network of their own, a Linux with Redis in a stock QEMU");
-    try (LinuxPair pair = new LinuxPair(new LinuxPair.Options(period, "100ms", 256, "tcp", List.of()))) {
+    try (LinuxPair pair = new LinuxPair(new LinuxPair.Options(period, bound, 256, "tcp", List.of()))) {
       GuestMachine guest = pair.startGuest();
       progress.step("Linux is up in QEMU " + guest.pid() + ", unprotected");
       RedisClient client = pair.startClient();
@@ -61,7 +63,8 @@ final class LinuxDemo {
           verdict.lost(),
           verdict.reset() || !wentOn ? 1 : 0,
           failoverMillis,
-          new DemoSummary.Pauses(number(pause, "p50"), number(pause, "p95"), number(pause, "p99"), number(pause, "max")));
+          new DemoSummary.Pauses(number(pause, "p50"), number(pause, "p95"), number(pause, "p99"), number(pause, "max")),
+          null);
     }
   }
 

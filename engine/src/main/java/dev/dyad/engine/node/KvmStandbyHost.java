@@ -1,0 +1,56 @@
+package dev.dyad.engine.node;
+
+import dev.dyad.engine.arbiter.Arbiter;
+import dev.dyad.engine.arbiter.FileArbiter;
+import dev.dyad.engine.vm.GuestMemory;
+import dev.dyad.engine.vm.StandbyMachine;
+import dev.dyad.engine.vm.kvm.KvmStandby;
+import dev.dyad.engine.vm.kvm.MicroVm;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/** What a standby for microVMs brings along: the machine that waits lives in this process. Control thread. */
+public final class KvmStandbyHost implements StandbyNode.Host {
+  private final @Nullable Path generationFile;
+
+  /**
+   * @param generationFile of the arbiter, or null for the one that the primary names
+   */
+  public KvmStandbyHost(@Nullable Path generationFile) {
+    this.generationFile = generationFile;
+  }
+
+  @Override
+  public StandbyMachine build(int kind, MachineEnvelope envelope, GuestMemory memory) {
+    if (kind != ProtectedMicroVm.MACHINE_KIND) {
+      throw new IllegalArgumentException("the primary runs a machine of kind " + kind + "; this standby builds microVMs, kind " + ProtectedMicroVm.MACHINE_KIND);
+    }
+    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()));
+    KvmStandby waiting = new KvmStandby(machine);
+    if (waiting.memory().pages() != memory.pages()) {
+      waiting.close();
+      throw new IllegalArgumentException(
+          "the primary's microVM has " + memory.pages() + " pages of memory and state, one built here " + waiting.memory().pages() + "; needed are equal CPUs and kernels");
+    }
+    return waiting;
+  }
+
+  @Override
+  public Arbiter arbiter(MachineEnvelope envelope) {
+    return FileArbiter.open(generationFile != null ? generationFile : Path.of(envelope.generationFile()));
+  }
+
+  @Override
+  public String identity(StandbyMachine machine) {
+    return ProtectedMicroVm.identity();
+  }
+
+  /** Whether a machine that has gone on is one of these. */
+  public static boolean isMicroVm(StandbyMachine machine) {
+    return machine instanceof KvmStandby;
+  }
+
+  static MicroVm machine(StandbyMachine promoted) {
+    return ((KvmStandby) promoted).machine();
+  }
+}

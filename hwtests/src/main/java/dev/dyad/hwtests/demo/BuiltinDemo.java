@@ -1,0 +1,126 @@
+package dev.dyad.hwtests.demo;
+
+import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.perf.pair.MicroVmPair;
+import dev.dyad.perf.pair.RedisClient;
+import java.time.Duration;
+import java.util.Optional;
+
+/** The built-in guest in a microVM of our own: both hosts die in turn, the client and the guest's checksum say what became of it. */
+final class BuiltinDemo {
+  private static final Duration BOUND = Duration.ofSeconds(30);
+  private static final long STATUS_MILLIS = 500;
+  private static final long WRITES_AFTER = 200;
+  private static final int TICKS_PER_SECOND = 100;
+  private static final long PAGES = 1_000;
+  private static final long WRITES_PER_TICK = 50;
+
+  /** How long start, take-overs and the second half last beside {@code seconds}: the guest's work is to outlive both kills. */
+  private static final int OTHER_SECONDS = 5;
+
+  private final Progress progress;
+  private final int seconds;
+  private final MicroVmPair.Options options;
+
+  BuiltinDemo(Progress progress, String period, String bound, int seconds) {
+    this.progress = progress;
+    this.seconds = seconds;
+    options = new MicroVmPair.Options(period, bound, 64, 1, PAGES, WRITES_PER_TICK, WRITES_PER_TICK * TICKS_PER_SECOND * (seconds + OTHER_SECONDS));
+  }
+
+  DemoSummary run() throws InterruptedException {
+    progress.step("two hosts on this computer, a process each; a microVM on KVM with the built-in guest, a key-value service over UDP");
+    try (MicroVmPair pair = new MicroVmPair(options)) {
+      pair.startStandby();
+      long first = pair.startPrimary().pid();
+      RedisClient client = pair.startClient();
+      pair.awaitProtected(BOUND);
+      progress.step("protected: process " + first + " runs the guest, and nothing leaves it before the other host has the state that made it");
+      if (!client.awaitAcked(1, BOUND)) {
+        throw new IllegalStateException("the client got no reply: " + client.problem() + "\n" + pair.logs());
+      }
+      progress.step("a client writes increasing values over UDP");
+      Json before = watch(pair, client, seconds * 1_000L);
+
+      boolean wentOn = true;
+      double failoverMillis = 0;
+      long epochs = before.get("epochs").number(0);
+      Json last = before;
+      for (int kill = 1; kill <= 2 && wentOn; kill++) {
+        long ackedAtKill = client.acked();
+        long killed = pair.primary().pid();
+        long killedAt = pair.killPrimary();
+        wentOn = client.awaitAcked(ackedAtKill + WRITES_AFTER, BOUND);
+        RedisClient.Gap gap = client.gapAround(killedAt);
+        double millis = gap == null ? 0 : (gap.toNanos() - killedAt) / 1e6;
+        failoverMillis = Math.max(failoverMillis, millis);
+        progress.step(
+            wentOn
+                ? String.format("kill -9 of process %d and its VM; process %d goes on, the client's next reply came %.0f ms after the kill", killed, pair.primary().pid(), millis)
+                : "kill -9 of process " + killed + "; the client got no more replies: " + client.problem() + "\n" + pair.logs());
+        if (wentOn && kill == 1) {
+          pair.awaitTakenOver(BOUND);
+          pair.startStandby();
+          pair.awaitProtected(BOUND);
+          progress.step("a new standby was brought level while the guest ran: protected again, in the other direction");
+          last = watch(pair, client, 1_000);
+          epochs += last.get("epochs").number(0);
+        }
+      }
+      String found = wentOn ? awaitChecksum(pair) : "";
+      RedisClient.Verdict verdict = client.finish(BOUND);
+      progress.step("the client has read every acknowledged value back");
+      String expected = MicroVmPair.undisturbedChecksum(options);
+      progress.step("the same guest ran once more undisturbed: its checksum is " + expected + ", that of the one that died twice " + found);
+      Json pause = before.get("pauseMicros");
+      return new DemoSummary(
+          "builtin",
+          epochs,
+          verdict.acked(),
+          verdict.lost(),
+          verdict.reset() || !wentOn ? 1 : 0,
+          failoverMillis,
+          new DemoSummary.Pauses(number(pause, "p50"), number(pause, "p95"), number(pause, "p99"), number(pause, "max")),
+          new DemoSummary.Inside(number(last, "allocatedBytesPerEpoch"), found.equals(expected)));
+    }
+  }
+
+  private Json watch(MicroVmPair pair, RedisClient client, long millis) throws InterruptedException {
+    Json last = pair.status().orElseThrow(() -> new IllegalStateException("the process of the guest does not answer\n" + pair.logs()));
+    long end = System.nanoTime() + millis * 1_000_000L;
+    while (System.nanoTime() < end) {
+      Thread.sleep(STATUS_MILLIS);
+      last = pair.status().orElse(last);
+      Json pause = last.get("pauseMicros");
+      progress.status(
+          String.format(
+              "epoch %,d  pause p50 %.0f µs p99 %.0f µs  dirty pages p50 %,d  held packets %d  commit age %.1f ms  acknowledged %,d",
+              last.get("epoch").number(0),
+              number(pause, "p50"),
+              number(pause, "p99"),
+              last.get("dirtyPages").get("p50").number(0),
+              last.get("heldPackets").number(0),
+              number(last, "commitAgeMillis"),
+              client.acked()));
+    }
+    return last;
+  }
+
+  /** What the guest ends its work with; empty when it does not come to that. */
+  private static String awaitChecksum(MicroVmPair pair) throws InterruptedException {
+    long end = System.nanoTime() + BOUND.toNanos();
+    while (System.nanoTime() < end) {
+      Optional<Json> guest = pair.status().map(report -> report.get("builtin"));
+      if (guest.isPresent() && guest.get().get("done").isTrue()) {
+        return guest.get().get("checksum").text();
+      }
+      Thread.sleep(50);
+    }
+    return "";
+  }
+
+  private static double number(Json json, String name) {
+    Json value = json.get(name);
+    return value.isAbsent() || value.toString().equals("null") ? 0 : Double.parseDouble(value.toString());
+  }
+}
