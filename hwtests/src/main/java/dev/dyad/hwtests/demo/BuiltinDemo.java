@@ -23,9 +23,17 @@ final class BuiltinDemo {
   private final MicroVmPair.Options options;
 
   BuiltinDemo(Progress progress, String period, String bound, int seconds) {
+    this(progress, period, bound, seconds, seconds + OTHER_SECONDS);
+  }
+
+  /**
+   * @param seconds between protection and the first kill
+   * @param workSeconds of the guest's work, after which it adds up its checksum
+   */
+  BuiltinDemo(Progress progress, String period, String bound, int seconds, int workSeconds) {
     this.progress = progress;
     this.seconds = seconds;
-    options = new MicroVmPair.Options(period, bound, 64, 1, PAGES, WRITES_PER_TICK, WRITES_PER_TICK * TICKS_PER_SECOND * (seconds + OTHER_SECONDS));
+    options = new MicroVmPair.Options(period, bound, 64, 1, PAGES, WRITES_PER_TICK, WRITES_PER_TICK * TICKS_PER_SECOND * workSeconds);
   }
 
   DemoSummary run() throws InterruptedException {

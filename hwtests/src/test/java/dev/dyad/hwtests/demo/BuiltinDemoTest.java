@@ -27,7 +27,7 @@ class BuiltinDemoTest {
     StringWriter story = new StringWriter();
 
     // A detector that takes no pause of a machine shared with other work for a death.
-    DemoSummary summary = new BuiltinDemo(new Progress(new PrintWriter(story)), "10ms", "1s", 1).run();
+    DemoSummary summary = new BuiltinDemo(new Progress(new PrintWriter(story)), "10ms", "1s", 1, 15).run();
 
     Map<String, Object> found = summary.toMap();
     assertEquals(0L, found.get("lostWrites"), story.toString());

@@ -7,6 +7,7 @@ import dev.dyad.engine.vm.qemu.Json;
 import dev.dyad.nic.NetworkLab;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -358,6 +359,7 @@ public final class LinuxPair implements AutoCloseable {
     List<String> line = new ArrayList<>();
     line.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     line.addAll(List.of("-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xlog:disable", "--enable-native-access=ALL-UNNAMED", "--illegal-native-access=deny"));
+    ManagementFactory.getRuntimeMXBean().getInputArguments().stream().filter(flag -> flag.startsWith("-XX:SharedArchiveFile=")).forEach(line::add);
     line.addAll(flags);
     line.addAll(List.of("-cp", classPath));
     return line;
