@@ -20,6 +20,7 @@ final class ThreadScratch {
     private static final ThreadLocal<ThreadScratch> MINE = ThreadLocal.withInitial(ThreadScratch::new);
 
     final MemorySegment errno;
+    final long errnoVirt;
     final long address;
 
     @SuppressWarnings("unused") // keeps the memory behind `address`
@@ -28,6 +29,7 @@ final class ThreadScratch {
     private ThreadScratch() {
         Arena arena = Arena.ofAuto();
         errno = arena.allocate(Linker.Option.captureStateLayout());
+        errnoVirt = errno.address();
         block = arena.allocate(BYTES, 64);
         address = block.address();
     }

@@ -109,7 +109,7 @@ class NodePairTest {
     ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     long least = Long.MAX_VALUE;
     // The JIT compiler may still undo a compilation once, which makes the objects it had removed; what an epoch allocates shows in every window.
-    for (int window = 0; window < 3 && least > 0; window++) {
+    for (int window = 0; window < 6 && least > 0; window++) {
       long epochs = node().metrics().epochsCommitted();
       long before = threads.getThreadAllocatedBytes(node().threadId()) + threads.getThreadAllocatedBytes(standbyNode().threadId());
       await("10,000 epochs more", () -> node().metrics().epochsCommitted() > epochs + 10_000);
