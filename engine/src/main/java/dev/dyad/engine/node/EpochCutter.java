@@ -41,6 +41,7 @@ final class EpochCutter implements AutoCloseable {
   private long pages;
 
   // The last pause and its parts.
+  private long cutNanos;
   private long pauseNanos;
   private long stopNanos;
   private long scanNanos;
@@ -96,7 +97,8 @@ final class EpochCutter implements AutoCloseable {
     hypervisor.resume();
     long end = System.nanoTime();
     resumeNanos = end - saved;
-    pauseNanos = end - start;
+    cutNanos = end - start;
+    pauseNanos = hypervisor.standstillNanos(cutNanos);
     statePages.clear();
     statePages.add(hypervisor.memory().state().firstPage(), (stateBytes + GuestMemory.PAGE_BYTES - 1) >>> GuestMemory.PAGE_SHIFT);
   }
@@ -131,6 +133,7 @@ final class EpochCutter implements AutoCloseable {
   /** Records the last cut. */
   void report(EpochMetrics metrics) {
     metrics.sealed(pauseNanos, pages);
+    metrics.cut(cutNanos);
     metrics.pausePart(PausePart.STOP, stopNanos);
     metrics.pausePart(PausePart.SCAN, scanNanos);
     metrics.pausePart(PausePart.COPY, copyNanos);

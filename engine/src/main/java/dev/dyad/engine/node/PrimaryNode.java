@@ -223,6 +223,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("commitAgeMillis", metrics.lastCommitNanos() == 0 ? -1 : (System.nanoTime() - metrics.lastCommitNanos()) / 1e6);
     report.put("baselinePagesLeft", metrics.baselinePagesLeft());
     report.put("pauseMicros", NodeReports.micros(metrics.pauseNanos()));
+    report.put("cutMicros", NodeReports.micros(metrics.cutNanos()));
     report.put("pausePartsMicros", NodeReports.parts(metrics));
     report.put("commitMicros", NodeReports.micros(metrics.commitNanos()));
     report.put("dirtyPages", NodeReports.counts(metrics.dirtyPages()));

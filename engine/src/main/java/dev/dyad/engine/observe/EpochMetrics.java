@@ -25,7 +25,7 @@ public final class EpochMetrics {
   private static final VarHandle PACKETS_RELEASED = counter("packetsReleased");
   private static final VarHandle BASELINE_PAGES_LEFT = counter("baselinePagesLeft");
 
-  /** What a pause consists of, in this order. */
+  /** What ending an epoch consists of, in this order; the guest stands still from late in the first to early in the last. */
   public enum PausePart {
     /** From the request to the guest's standstill. */
     STOP,
@@ -40,6 +40,7 @@ public final class EpochMetrics {
   }
 
   private final Distribution pauseNanos = new Distribution(NANOS_MAX);
+  private final Distribution cutNanos = new Distribution(NANOS_MAX);
   private final Distribution[] pausePartNanos = new Distribution[PausePart.values().length];
   private final Distribution commitNanos = new Distribution(NANOS_MAX);
   private final Distribution dirtyPages = new Distribution(COUNT_MAX);
@@ -110,6 +111,11 @@ public final class EpochMetrics {
     add(EPOCHS_SEALED, 1);
   }
 
+  /** Writer: how long the thread that ended the epoch was at it, the parts of the pause together. */
+  public void cut(long nanos) {
+    cutNanos.record(nanos, NANOS_MAX);
+  }
+
   /** Writer: how long one part of that pause took. */
   public void pausePart(PausePart part, long nanos) {
     pausePartNanos[part.ordinal()].record(nanos, NANOS_MAX);
@@ -141,6 +147,11 @@ public final class EpochMetrics {
 
   public Distribution pauseNanos() {
     return pauseNanos;
+  }
+
+  /** Request to answer: the pause, and what the hypervisor took to begin it and to report its end. */
+  public Distribution cutNanos() {
+    return cutNanos;
   }
 
   public Distribution pausePartNanos(PausePart part) {

@@ -43,6 +43,16 @@ public interface Hypervisor extends AutoCloseable {
   /** Ends the pause: the vCPUs run on, unless the guest is halted. */
   void resume();
 
+  /**
+   * How long the guest stood still in the last pause, where the hypervisor knows it better than its caller, who also waited for the
+   * request to be taken up and for the answer to arrive.
+   *
+   * @param callerNanos from the call of {@link #pause} to the return of {@link #resume}
+   */
+  default long standstillNanos(long callerNanos) {
+    return callerNanos;
+  }
+
   /** Stops the vCPUs until {@link #unhalt}, pauses of epochs apart: while it is undecided who goes on, or for good after a fence. */
   void halt();
 

@@ -34,6 +34,8 @@ public final class QmpChannel implements AutoCloseable {
   private static final byte[] RETURN = ascii("{\"return\"");
   private static final byte[] ERROR = ascii("{\"error\"");
   private static final byte[] STOP = ascii("\"event\": \"STOP\"");
+  private static final byte[] SECONDS = ascii("\"seconds\": ");
+  private static final byte[] MICROSECONDS = ascii("\"microseconds\": ");
   private static final byte[] RESUME = ascii("\"event\": \"RESUME\"");
 
   private final Path path;
@@ -49,6 +51,8 @@ public final class QmpChannel implements AutoCloseable {
   private boolean failed;
   private String answer = "";
   private boolean keepAnswer;
+  private long stoppedMicros;
+  private long resumedMicros;
   private long otherEvents;
   private String lastOtherEvent = "";
 
@@ -168,6 +172,8 @@ public final class QmpChannel implements AutoCloseable {
   void send(long hostVirt, int bytes) {
     answered = false;
     failed = false;
+    stoppedMicros = 0;
+    resumedMicros = 0;
     int sent = 0;
     while (sent < bytes) {
       long result = Sockets.send(socket.fd(), hostVirt + sent, bytes - sent, 0);
@@ -237,8 +243,10 @@ public final class QmpChannel implements AutoCloseable {
       }
     } else if (contains(STOP)) {
       running = false;
+      stoppedMicros = timestampMicros();
     } else if (contains(RESUME)) {
       running = true;
+      resumedMicros = timestampMicros();
     } else {
       otherEvents++;
       lastOtherEvent = line();
@@ -251,12 +259,38 @@ public final class QmpChannel implements AutoCloseable {
 
   /** Quotes inside a JSON string are escaped, so that the bytes cannot come from one. */
   private boolean contains(byte[] word) {
+    return find(word) >= 0;
+  }
+
+  /** Where the word begins in the line's buffer, or −1. */
+  private int find(byte[] word) {
     for (int i = lineStart; i <= lineStart + lineLength - word.length; i++) {
       if (matches(word, i)) {
-        return true;
+        return i;
       }
     }
-    return false;
+    return -1;
+  }
+
+  /** When QEMU says that the event of this line happened. */
+  private long timestampMicros() {
+    return numberAfter(SECONDS) * 1_000_000L + numberAfter(MICROSECONDS);
+  }
+
+  private long numberAfter(byte[] word) {
+    int at = find(word);
+    if (at < 0) {
+      return 0;
+    }
+    long number = 0;
+    for (int i = at + word.length; i < lineStart + lineLength; i++) {
+      int digit = Memory.getByte(buffer.hostVirt() + i) - '0';
+      if (digit < 0 || digit > 9) {
+        break;
+      }
+      number = number * 10 + digit;
+    }
+    return number;
   }
 
   private boolean matches(byte[] word, int at) {
@@ -277,6 +311,16 @@ public final class QmpChannel implements AutoCloseable {
   /** Whether the guest runs, by the events seen so far. */
   boolean running() {
     return running;
+  }
+
+  /** QEMU's time of a STOP since the last command was sent: its vCPUs had just stopped. 0 when there was none. */
+  long stoppedMicros() {
+    return stoppedMicros;
+  }
+
+  /** QEMU's time of a RESUME since then: it was about to let its vCPUs go. 0 when there was none. */
+  long resumedMicros() {
+    return resumedMicros;
   }
 
   /** Whether the last command was answered. */
