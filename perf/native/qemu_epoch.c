@@ -5,8 +5,8 @@
  *
  * Attaches (one injected userfaultfd), and each period: one xen-save-devices-state into a gated pipe, PAGEMAP_SCAN,
  * process_vm_readv of the written pages, the state to its end, QEMU's answer. The same kernel calls in the same order as the
- * engine's, so that the difference between the two is what Java adds. Prints one line of JSON; the times are microseconds:
- * pause is command to answer, the other distributions are its parts.
+ * engine's, so that the difference between the two is what Java adds. Prints one line of JSON; the times are microseconds: pause is
+ * QEMU's STOP to its RESUME by QEMU's own clock, cut is command to answer, and the others are the cut's parts.
  *
  * Knows one RAM block: that at guest address 0, with the size that QEMU reports (a q35 without memory devices). x86-64, Linux 6.7.
  */
@@ -100,6 +100,16 @@ static int qmp;
 static char line[LINE_BYTES_MAX];
 static size_t filled;
 static int answered;
+static int64_t stopped_micros, resumed_micros; /* by QEMU's clock */
+
+static int64_t number_after(const char *text, const char *end, const char *word) {
+  const char *at = memmem(text, (size_t)(end - text), word, strlen(word));
+  return at ? atoll(at + strlen(word)) : 0;
+}
+
+static int64_t timestamp(const char *text, const char *end) {
+  return number_after(text, end, "\"seconds\": ") * 1000000 + number_after(text, end, "\"microseconds\": ");
+}
 
 /* Looks at the complete lines that have arrived; one that is an answer is kept in answer. */
 static void take_lines(char *answer, size_t answer_max) {
@@ -112,6 +122,10 @@ static void take_lines(char *answer, size_t answer_max) {
         errno = 0, die("QEMU refused: %.*s", (int)bytes - 1, line);
       if (answer)
         snprintf(answer, answer_max, "%.*s", (int)bytes, line);
+    } else if (memmem(line, bytes, "\"event\": \"STOP\"", 15)) {
+      stopped_micros = timestamp(line, end);
+    } else if (memmem(line, bytes, "\"event\": \"RESUME\"", 17)) {
+      resumed_micros = timestamp(line, end);
     }
     memmove(line, line + bytes, filled - bytes);
     filled -= bytes;
@@ -369,7 +383,7 @@ static void open_pipe(void) {
 
 /* ---- figures */
 
-static int64_t *pauses, *stops, *scans, *copyings, *states, *resumes, *pages;
+static int64_t *pauses, *cuts, *stops, *scans, *copyings, *states, *resumes, *pages;
 
 static int ascending(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -404,7 +418,7 @@ int main(int argc, char **argv) {
   pagemap = (int)check(open(path, O_RDONLY | O_CLOEXEC), path);
   copies = mmap(NULL, COPY_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   state = mmap(NULL, STATE_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  int64_t **all[] = {&pauses, &stops, &scans, &copyings, &states, &resumes, &pages};
+  int64_t **all[] = {&pauses, &cuts, &stops, &scans, &copyings, &states, &resumes, &pages};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     *all[i] = malloc(EPOCHS_MAX * sizeof(int64_t));
   if (copies == MAP_FAILED || state == MAP_FAILED || !pages)
@@ -430,11 +444,11 @@ int main(int argc, char **argv) {
     while (!answered)
       receive(0, NULL, 0);
     int64_t end = now_nanos();
-    if (end > next + period) /* an epoch is as long as its period, also after a late one */
-      next = end;
+    next = end; /* the guest runs for a period between two pauses, as the engine lets it */
     if (start < from)
       continue;
-    pauses[epochs] = end - start;
+    pauses[epochs] = (resumed_micros - stopped_micros) * 1000;
+    cuts[epochs] = end - start;
     stops[epochs] = stopped - start;
     scans[epochs] = scan;
     copyings[epochs] = copy;
@@ -446,6 +460,7 @@ int main(int argc, char **argv) {
 
   printf("{\"epochs\":%zu,\"stateBytes\":%zu,", epochs, state_bytes);
   print("pauseMicros", pauses, epochs, 1000, ",");
+  print("cutMicros", cuts, epochs, 1000, ",");
   print("dirtyPages", pages, epochs, 1, ",");
   print("stopMicros", stops, epochs, 1000, ",");
   print("scanMicros", scans, epochs, 1000, ",");

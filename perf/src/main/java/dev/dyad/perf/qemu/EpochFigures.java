@@ -13,10 +13,11 @@ import org.HdrHistogram.Histogram;
 /**
  * What one way of cutting epochs did in one window: times in microseconds.
  *
- * @param parts of the pause
+ * @param pauseMicros the guest stood still, by QEMU's own clock
+ * @param cutMicros request to answer; its parts are {@code parts}
  * @param commitMicros seal to acknowledgement; zero where nothing is shipped
  */
-record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles dirtyPages, Map<PausePart, Quantiles> parts, Quantiles commitMicros) {
+record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Quantiles dirtyPages, Map<PausePart, Quantiles> parts, Quantiles commitMicros) {
   private static final double MICRO = 1e3;
 
   /** Everything that was recorded. */
@@ -25,7 +26,8 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles dirtyPages, Ma
     for (PausePart part : PausePart.values()) {
       parts.put(part, Quantiles.of(metrics.pausePartNanos(part).total(), MICRO));
     }
-    return new EpochFigures(metrics.epochsSealed(), Quantiles.of(metrics.pauseNanos().total(), MICRO), Quantiles.of(metrics.dirtyPages().total(), 1), parts,
+    return new EpochFigures(metrics.epochsSealed(), Quantiles.of(metrics.pauseNanos().total(), MICRO), Quantiles.of(metrics.cutNanos().total(), MICRO),
+        Quantiles.of(metrics.dirtyPages().total(), 1), parts,
         Quantiles.of(metrics.commitNanos().total(), MICRO));
   }
 
@@ -33,6 +35,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles dirtyPages, Ma
   static final class Window {
     private final EpochMetrics metrics;
     private final Histogram pause;
+    private final Histogram cut;
     private final Histogram pages;
     private final Histogram commit;
     private final Map<PausePart, Histogram> parts = new EnumMap<>(PausePart.class);
@@ -40,6 +43,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles dirtyPages, Ma
     Window(EpochMetrics metrics) {
       this.metrics = metrics;
       pause = metrics.pauseNanos().total();
+      cut = metrics.cutNanos().total();
       pages = metrics.dirtyPages().total();
       commit = metrics.commitNanos().total();
       for (PausePart part : PausePart.values()) {
@@ -51,7 +55,8 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles dirtyPages, Ma
       Histogram pauses = since(metrics.pauseNanos(), pause);
       Map<PausePart, Quantiles> split = new EnumMap<>(PausePart.class);
       parts.forEach((part, before) -> split.put(part, Quantiles.of(since(metrics.pausePartNanos(part), before), MICRO)));
-      return new EpochFigures(pauses.getTotalCount(), Quantiles.of(pauses, MICRO), Quantiles.of(since(metrics.dirtyPages(), pages), 1), split,
+      return new EpochFigures(pauses.getTotalCount(), Quantiles.of(pauses, MICRO), Quantiles.of(since(metrics.cutNanos(), cut), MICRO),
+          Quantiles.of(since(metrics.dirtyPages(), pages), 1), split,
           Quantiles.of(since(metrics.commitNanos(), commit), MICRO));
     }
 
@@ -67,7 +72,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles dirtyPages, Ma
     for (PausePart part : PausePart.values()) {
       parts.put(part, Quantiles.of(json.get(nameOf(part))));
     }
-    return new EpochFigures(json.get("epochs").number(0), Quantiles.of(json.get("pauseMicros")), Quantiles.of(json.get("dirtyPages")), parts,
+    return new EpochFigures(json.get("epochs").number(0), Quantiles.of(json.get("pauseMicros")), Quantiles.of(json.get("cutMicros")), Quantiles.of(json.get("dirtyPages")), parts,
         Quantiles.of(json.get("commitMicros")));
   }
 
@@ -79,6 +84,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles dirtyPages, Ma
     return new EpochFigures(
         runs.stream().mapToLong(EpochFigures::epochs).sum(),
         Quantiles.typical(runs.stream().map(EpochFigures::pauseMicros).toList()),
+        Quantiles.typical(runs.stream().map(EpochFigures::cutMicros).toList()),
         Quantiles.typical(runs.stream().map(EpochFigures::dirtyPages).toList()),
         parts,
         Quantiles.typical(runs.stream().map(EpochFigures::commitMicros).toList()));
@@ -88,6 +94,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles dirtyPages, Ma
     Map<String, Object> map = new LinkedHashMap<>();
     map.put("epochs", epochs);
     map.put("pauseMicros", pauseMicros.toMap());
+    map.put("cutMicros", cutMicros.toMap());
     map.put("dirtyPages", dirtyPages.toMap());
     parts.forEach((part, quantiles) -> map.put(nameOf(part), quantiles.toMap()));
     if (commitMicros.max() > 0) {

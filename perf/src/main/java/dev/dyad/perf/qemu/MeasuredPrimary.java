@@ -154,11 +154,10 @@ public final class MeasuredPrimary {
         long saved = System.nanoTime();
         qemu.resume();
         long end = System.nanoTime();
-        if (end > next + periodNanos) {
-          next = end;
-        }
+        next = end;
         if (start >= from) {
-          metrics.sealed(end - start, pages);
+          metrics.sealed(qemu.standstillNanos(end - start), pages);
+          metrics.cut(end - start);
           metrics.pausePart(PausePart.STOP, stopped - start);
           metrics.pausePart(PausePart.SCAN, scanNanos);
           metrics.pausePart(PausePart.COPY, copyNanos);

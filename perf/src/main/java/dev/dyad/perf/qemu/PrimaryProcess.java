@@ -23,6 +23,10 @@ final class PrimaryProcess {
     commands = process.getOutputStream();
   }
 
+  long pid() {
+    return process.pid();
+  }
+
   /**
    * @throws IllegalStateException with its own words when it could not
    */

@@ -50,14 +50,18 @@ final class QemuPerf {
   private static final double[] QUICK_SWEEP_MILLIS = {10};
 
   /** A window: epochs and SET/s. */
-  private record Measured(EpochFigures epochs, double setsPerSecond) {
+  private record Measured(EpochFigures epochs, double setsPerSecond, Map<String, Object> cores) {
     static Measured typical(List<Measured> runs) {
-      return new Measured(EpochFigures.typical(runs.stream().map(Measured::epochs).toList()), Quantiles.median(runs, Measured::setsPerSecond));
+      return new Measured(
+          EpochFigures.typical(runs.stream().map(Measured::epochs).toList()), Quantiles.median(runs, Measured::setsPerSecond), runs.getLast().cores);
     }
 
     Map<String, Object> toMap() {
       Map<String, Object> map = epochs.toMap();
       map.put("setsPerSecond", Quantiles.rounded(setsPerSecond));
+      if (!cores.isEmpty()) {
+        map.put("cores", cores);
+      }
       return map;
     }
   }
@@ -105,6 +109,7 @@ final class QemuPerf {
 
   private void compare(LinuxPair pair, PrimaryProcess primary, CBaseline c) {
     List<Double> unprotected = new ArrayList<>();
+    Map<String, Object> freeCores = Map.of();
     List<Measured> ours = new ArrayList<>();
     List<Measured> bare = new ArrayList<>();
     List<Measured> theirs = new ArrayList<>();
@@ -113,7 +118,9 @@ final class QemuPerf {
       for (int round = 1; round <= options.rounds(); round++) {
         String of = " (round " + round + " of " + options.rounds() + ")";
         progress.accept("unprotected" + of);
+        CpuTime before = cpu(pair, load);
         unprotected.add(rate(load));
+        freeCores = cpu(pair, load).coresSince(before);
         progress.accept("ours, held output" + of);
         ours.add(ours(pair, primary, load, options.periodNanos(), false));
         progress.accept("ours without shipping" + of);
@@ -133,10 +140,11 @@ final class QemuPerf {
     report.put("ours", own.toMap());
     report.put("bare", alone.toMap());
     report.put("c", yardstick.toMap());
-    report.put("unprotected", Map.of("setsPerSecond", Quantiles.rounded(free)));
+    report.put("unprotected", Map.of("setsPerSecond", Quantiles.rounded(free), "cores", freeCores));
     Map<String, Object> ratios = new LinkedHashMap<>();
     ratios.put("pauseP50", ratio(own.epochs().pauseMicros().p50(), yardstick.epochs().pauseMicros().p50()));
     ratios.put("pauseP99", ratio(own.epochs().pauseMicros().p99(), yardstick.epochs().pauseMicros().p99()));
+    ratios.put("cutP50", ratio(own.epochs().cutMicros().p50(), yardstick.epochs().cutMicros().p50()));
     ratios.put("barePauseP50", ratio(alone.epochs().pauseMicros().p50(), yardstick.epochs().pauseMicros().p50()));
     ratios.put("barePauseP99", ratio(alone.epochs().pauseMicros().p99(), yardstick.epochs().pauseMicros().p99()));
     ratios.put("throughput", ratio(own.setsPerSecond(), free));
@@ -239,7 +247,10 @@ final class QemuPerf {
         }
         RedisClient.Gap gap = client.gapAround(killed);
         millis.add(gap == null ? 0 : (gap.toNanos() - killed) / 1e6);
-        client.close();
+        RedisClient.Verdict verdict = client.finish(REPLY_BOUND);
+        if (verdict.reset() || verdict.lost() > 0) {
+          throw new IllegalStateException("after the failover " + verdict.lost() + " of " + verdict.acked() + " writes are lost, connection reset: " + verdict.reset());
+        }
       }
     }
     double goal = FAILOVER_BOUND.toMillis() + FAILOVER_ALLOWANCE_MILLIS;
@@ -264,22 +275,28 @@ final class QemuPerf {
     protect(pair, primary, periodNanos, adaptive);
     Waiting.seconds(warmup());
     primary.tell("mark");
+    CpuTime before = cpu(pair, load).addPrimary(primary.pid()).add("standby", pair.standby().pid());
     double rate = rate(load);
+    CpuTime after = cpu(pair, load).addPrimary(primary.pid()).add("standby", pair.standby().pid());
     EpochFigures figures = EpochFigures.of(primary.tell("report"));
     release(pair, primary);
-    return new Measured(figures, rate);
+    return new Measured(figures, rate, after.coresSince(before));
+  }
+
+  private static CpuTime cpu(LinuxPair pair, RedisLoad load) {
+    return new CpuTime().addQemu(pair.guest().pid()).add("load", load.pid());
   }
 
   private Measured bare(LinuxPair pair, PrimaryProcess primary, RedisLoad load, long periodNanos) {
     load.mark();
     EpochFigures figures = EpochFigures.of(primary.tell("bare " + pair.guest().qmp() + " " + periodNanos + " " + options.seconds() + " " + warmup()));
-    return new Measured(figures, load.setsPerSecond());
+    return new Measured(figures, load.setsPerSecond(), Map.of());
   }
 
   private Measured c(CBaseline c, RedisLoad load, long periodNanos) {
     load.mark();
     EpochFigures figures = c.run(periodNanos, options.seconds(), warmup());
-    return new Measured(figures, load.setsPerSecond());
+    return new Measured(figures, load.setsPerSecond(), Map.of());
   }
 
   private void protect(LinuxPair pair, PrimaryProcess primary, long periodNanos, boolean adaptive) {

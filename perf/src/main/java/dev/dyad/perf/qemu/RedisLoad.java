@@ -15,7 +15,7 @@ import java.util.regex.Pattern;
  */
 final class RedisLoad implements AutoCloseable {
   private static final String KEYS = "10000";
-  private static final int FIRST_REQUESTS = 200;
+  private static final int FIRST_REQUESTS = 60;
 
   // SET: rps=8811.8 (overall: 8805.6) avg_msec=1.812 (overall: 1.813)
   private static final Pattern PROGRESS = Pattern.compile("rps=([0-9.]+) \\(overall: [^)]*\\) avg_msec=(\\S+)");
@@ -61,6 +61,10 @@ final class RedisLoad implements AutoCloseable {
       sum += Double.parseDouble(progress.group(1));
       samples++;
     }
+  }
+
+  long pid() {
+    return process.pid();
   }
 
   /** Begins a window. */

@@ -35,18 +35,20 @@ final class ReportText {
 
   private void compare(Json report) {
     line("epochs of %s ms, %s clients, %s MiB; times in µs", report.get("periodMillis"), report.get("clients"), report.get("memoryMib"));
-    line("%-14s %9s %9s %9s %9s | %7s %7s %7s %7s %7s | %7s %7s | %8s", "", "pause p50", "p95", "p99", "max", "stop", "scan", "copy", "state", "resume", "pages", "p99", "SET/s");
+    line("%-14s %9s %9s %9s %9s | %7s %7s %7s %7s %7s %7s | %7s %7s | %8s", "", "pause p50", "p95", "p99", "max", "cut p50", "stop", "scan", "copy", "state", "resume", "pages", "p99", "SET/s");
     for (String who : List.of("ours", "bare", "c")) {
       Json run = report.get(who);
       Json pause = run.get("pauseMicros");
-      StringBuilder parts = new StringBuilder();
+      StringBuilder parts = new StringBuilder(String.format(Locale.ROOT, "%7.0f ", number(run.get("cutMicros"), "p50")));
       for (PausePart part : PausePart.values()) {
         parts.append(String.format(Locale.ROOT, "%7.0f ", number(run.get(part.name().toLowerCase(Locale.ROOT) + "Micros"), "p50")));
       }
       line("%-14s %9.0f %9.0f %9.0f %9.0f | %s| %7.0f %7.0f | %8.0f", who, number(pause, "p50"), number(pause, "p95"), number(pause, "p99"), number(pause, "max"),
           parts, number(run.get("dirtyPages"), "p50"), number(run.get("dirtyPages"), "p99"), number(run, "setsPerSecond"));
     }
-    line("%-14s %110.0f", "unprotected", number(report.get("unprotected"), "setsPerSecond"));
+    line("%-14s %118.0f", "unprotected", number(report.get("unprotected"), "setsPerSecond"));
+    line("cores in use, unprotected: %s", report.get("unprotected").get("cores"));
+    line("cores in use, ours: %s", report.get("ours").get("cores"));
     line("ratios: %s", report.get("ratios"));
   }
 
