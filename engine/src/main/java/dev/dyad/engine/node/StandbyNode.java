@@ -19,6 +19,7 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -62,6 +63,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   private volatile @Nullable MachineEnvelope envelope;
   private volatile @Nullable Arbiter arbiter;
   private volatile String identity = "";
+  private final AtomicBoolean listening = new AtomicBoolean(true);
   private @Nullable Mapping stateBlock;
 
   public StandbyNode(StandbyConfig config, Host host) {
@@ -99,7 +101,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
 
   /** Ends the loop at once without a word to the primary: what the death of this process would do. */
   void kill() throws InterruptedException {
-    listener.close();
+    stopListening();
     loop.post(loop::die);
     thread.join();
   }
@@ -205,7 +207,15 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     if (announced == null) {
       throw new IllegalStateException("promoted without an envelope");
     }
+    // The address is free for the standby of the guest that goes on here.
+    control.execute(this::stopListening);
     promoted.complete(new Promoted(announced, machine, nodePage, generation, epoch, System.nanoTime()));
+  }
+
+  private void stopListening() {
+    if (listening.compareAndSet(true, false)) {
+      listener.close();
+    }
   }
 
   // ---- reports
@@ -230,7 +240,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   /** Ends listening and frees what is the node's; the promoted machine is its new owner's. */
   @Override
   public void close() {
-    listener.close();
+    stopListening();
     control.shutdown();
     if (!thread.isAlive()) {
       loop.closeAll();
