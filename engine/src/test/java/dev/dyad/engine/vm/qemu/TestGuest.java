@@ -8,7 +8,9 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Comparator;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Assumptions;
 
 /** A booted guest for the tests of this package, or a skip with its reason. */
@@ -39,9 +41,22 @@ final class TestGuest {
     }
   }
 
+  /** A directory with a short path, for sockets; it goes when this JVM ends. */
   static Path directory() {
     try {
-      return Files.createTempDirectory("dyad-q");
+      Path directory = Files.createTempDirectory("dyad-q");
+      Runtime.getRuntime().addShutdownHook(new Thread(() -> deleteTree(directory)));
+      return directory;
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  private static void deleteTree(Path directory) {
+    try (Stream<Path> tree = Files.walk(directory)) {
+      for (Path file : tree.sorted(Comparator.reverseOrder()).toList()) {
+        Files.deleteIfExists(file);
+      }
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
