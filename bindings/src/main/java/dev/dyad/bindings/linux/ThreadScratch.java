@@ -1,11 +1,10 @@
 package dev.dyad.bindings.linux;
 
 import java.lang.foreign.Arena;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 
 /**
- * A thread's own native memory for one call: where errno lands, and {@link #BYTES} for the small structs that a call takes.
+ * A thread's own native memory for one call: {@link #BYTES} for the small structs that a call takes.
  *
  * <p>Belongs to the thread that asks, and is valid until that thread's next call in this package. Contents are left from
  * before. Made on a thread's first call, so warm a thread up before it must not allocate.
@@ -19,23 +18,14 @@ final class ThreadScratch {
     // kernel nor device keeps its address beyond a call.
     private static final ThreadLocal<ThreadScratch> MINE = ThreadLocal.withInitial(ThreadScratch::new);
 
-    final MemorySegment errno;
-    final long errnoVirt;
-    final long address;
+    private final long address;
 
     @SuppressWarnings("unused") // keeps the memory behind `address`
     private final MemorySegment block;
 
     private ThreadScratch() {
-        Arena arena = Arena.ofAuto();
-        errno = arena.allocate(Linker.Option.captureStateLayout());
-        errnoVirt = errno.address();
-        block = arena.allocate(BYTES, 64);
+        block = Arena.ofAuto().allocate(BYTES, 64);
         address = block.address();
-    }
-
-    static ThreadScratch mine() {
-        return MINE.get();
     }
 
     /** The calling thread's block; not cleared. */
