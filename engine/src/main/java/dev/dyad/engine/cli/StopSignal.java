@@ -7,14 +7,14 @@ import java.util.concurrent.TimeUnit;
  * Turns SIGINT and SIGTERM into a request to end in good order: the JVM's shutdown waits until the command has closed what it
  * owns, for a bounded time.
  */
-final class StopSignal implements AutoCloseable {
+public final class StopSignal implements AutoCloseable {
   private static final long BOUND_SECONDS = 20;
 
   private final CountDownLatch asked = new CountDownLatch(1);
   private final CountDownLatch done = new CountDownLatch(1);
   private final Thread hook = Thread.ofPlatform().name("control-stop").unstarted(this::stop);
 
-  StopSignal() {
+  public StopSignal() {
     Runtime.getRuntime().addShutdownHook(hook);
   }
 
@@ -27,7 +27,7 @@ final class StopSignal implements AutoCloseable {
     }
   }
 
-  boolean asked() {
+  public boolean asked() {
     return asked.getCount() == 0;
   }
 

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.cli.doctor;
+
+import org.jspecify.annotations.NullMarked;
