@@ -132,7 +132,7 @@ public final class LabCommand implements Runnable {
         case "cut" -> call(() -> host.setLink(false));
         case "heal" -> call(() -> host.setLink(true));
         case "netem" -> call(() -> host.netem(rest));
-        case "calm" -> call(() -> host.run("tc qdisc del dev eth0 root"));
+        case "calm" -> call(() -> host.netem(""));
         case "jump" -> call(() -> host.jumpClock(Duration.ofSeconds(Long.parseLong(rest))));
         default -> throw new CommandFailure(ExitCode.USAGE, "no such fault: " + words.getFirst() + "; see 'dyad lab fault --help'");
       };

@@ -30,6 +30,9 @@ public final class LabHost implements AutoCloseable {
   static final String NETWORK = "10.77.0.";
   private static final int CONNECT_SECONDS = 10;
 
+  /** More than are ever under way: a packet that does not fit is refused, too. The same number as in the script {@code init}. */
+  private static final int NETEM_PACKETS_MAX = 100_000;
+
   private final int number;
   private final Path folder;
   private final ProcessHandle process;
@@ -219,17 +222,27 @@ public final class LabHost implements AutoCloseable {
     linkUp = up;
   }
 
-  /** Treats what this host sends, as tc-netem(8) describes: {@code "loss 1% delay 5ms"}, {@code "rate 10mbit"}, {@code "reorder 25% delay 2ms"}. */
+  /**
+   * Treats what this host sends, as tc-netem(8) describes: {@code "loss 1% delay 5ms"}, {@code "rate 10mbit"}, {@code "reorder 25% delay 2ms"}.
+   *
+   * <p>The host has this discipline from its start on, and only its numbers change: while a discipline is replaced by another, Linux refuses
+   * packets, and soft-RoCE ends a queue pair whose packet was refused.
+   */
   public void netem(String what) throws IOException {
     netem = true;
-    run("tc qdisc replace dev eth0 root netem " + what);
+    changeNetem(what);
   }
 
   public void clearNetem() throws IOException {
     if (netem) {
-      run("tc qdisc del dev eth0 root");
+      changeNetem("");
       netem = false;
     }
+  }
+
+  /** What is not named is switched off; rate and corrupt would else stay as they are. */
+  private void changeNetem(String what) throws IOException {
+    run("tc qdisc change dev eth0 root netem limit " + NETEM_PACKETS_MAX + " " + what + (what.contains("rate") ? "" : " rate 0") + (what.contains("corrupt") ? "" : " corrupt 0%"));
   }
 
   /** Moves the host's wall clock. */
