@@ -2,9 +2,10 @@
  * The C engine to compare with: one microVM with the built-in guest, epochs as Dyad makes them (kick, harvest, copy, capture, resume), and a
  * second process that takes each epoch over from shared memory. Same guest, same ioctls in the same order, same copies, same gate; no devices.
  *
- *   kvm_epoch --guest FILE [--pages N] [--memory-mib M] [--vcpus V] [--epochs E] [--warmup W] [--ring ENTRIES] [--spins N]
+ *   kvm_epoch --guest FILE [--pages N] [--memory-mib M] [--vcpus V] [--epochs E] [--warmup W] [--ring ENTRIES] [--spins N] [--values FILE]
  *
- * Each epoch begins when every vCPU has written each of its pages (N in all) at least once. Prints one JSON object.
+ * Each epoch begins when every vCPU has written each of its pages (N in all) at least once. Prints one JSON object; with --values, each
+ * epoch's times go to FILE besides: pause, commit, and the pause's parts stop, scan, copy, state, resume, as nanoseconds of 64 bits.
  *
  * Threads: main (epoch and ship), one per vCPU; the standby is a process of one thread. Built by cc -O2 -pthread -msse4.2.
  */
@@ -458,8 +459,15 @@ static void printMicros(const char *name, uint64_t *values, size_t n) {
       values[n / 2] / 1e3, values[n * 9 / 10] / 1e3, values[n * 99 / 100] / 1e3, values[n * 999 / 1000] / 1e3, values[n - 1] / 1e3, sum / (double)n / 1e3);
 }
 
+enum { PAUSE, COMMIT, STOPPING, SCAN, COPY, STATE, RESUME, TIMES };
+
+static void writeValues(const char *path, const uint64_t *values, size_t epochs) {
+  FILE *file = fopen(path, "wb");
+  if (!file || fwrite(values, TIMES * sizeof *values, epochs, file) != epochs || fclose(file)) die(path);
+}
+
 int main(int argc, char **argv) {
-  const char *guest = NULL;
+  const char *guest = NULL, *valuesPath = NULL;
   uint64_t pages = 100, memoryMiB = 64, epochs = 1000, warmup = 200;
   vcpuCount = 1;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -472,6 +480,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[i], "--warmup")) warmup = strtoull(value, NULL, 10);
     else if (!strcmp(argv[i], "--ring")) ringEntries = (uint32_t)strtoul(value, NULL, 10);
     else if (!strcmp(argv[i], "--spins")) spinTurns = atoi(value);
+    else if (!strcmp(argv[i], "--values")) valuesPath = value;
     else {
       fprintf(stderr, "kvm_epoch: unknown option %s\n", argv[i]);
       return 2;
@@ -491,7 +500,7 @@ int main(int argc, char **argv) {
   if (child == 0) return standby(memoryBytes, spinTurns);
 
   makeMachine(guest, pages / (uint64_t)vcpuCount);
-  uint64_t *pauses = malloc(epochs * sizeof *pauses), *commits = malloc(epochs * sizeof *commits);
+  uint64_t *pauses = malloc(epochs * sizeof *pauses), *commits = malloc(epochs * sizeof *commits), *values = malloc(epochs * TIMES * sizeof *values);
   uint64_t dirtySum = 0, begin = now();
   enter(RUN);
   for (uint64_t epoch = 0; epoch < warmup + epochs; epoch++) {
@@ -507,9 +516,13 @@ int main(int argc, char **argv) {
     wait32(&shared->applied, (uint32_t)epoch - 1, spinTurns); /* one epoch is staged at a time */
     uint64_t start = now();
     pauseAll();
+    uint64_t stopped = now();
     harvestAll();
+    uint64_t scanned = now();
     copyAll();
+    uint64_t copied = now();
     uint32_t stateBytes = captureAll();
+    uint64_t saved = now();
     enter(RUN);
     uint64_t resumed = now();
     for (uint32_t i = 0; i < dirtyCount; i++) records[i].page = dirtyPages[i];
@@ -524,6 +537,8 @@ int main(int argc, char **argv) {
     if (epoch >= warmup) {
       pauses[epoch - warmup] = resumed - start;
       commits[epoch - warmup] = committed - start;
+      uint64_t times[TIMES] = {resumed - start, committed - start, stopped - start, scanned - stopped, copied - scanned, saved - copied, resumed - saved};
+      memcpy(values + (epoch - warmup) * TIMES, times, sizeof times);
     }
   }
   double seconds = (double)(now() - begin) / 1e9;
@@ -537,6 +552,7 @@ int main(int argc, char **argv) {
   int status = 0;
   waitpid(child, &status, 0);
   if (status) return 1;
+  if (valuesPath) writeValues(valuesPath, values, epochs);
   printf("{\"pages\":%lu,\"memoryMiB\":%lu,\"vcpus\":%d,\"epochs\":%lu,\"dirtyPagesMean\":%.1f,", pages, memoryMiB, vcpuCount, epochs, (double)dirtySum / (double)epochs);
   printMicros("pauseMicros", pauses, epochs);
   putchar(',');

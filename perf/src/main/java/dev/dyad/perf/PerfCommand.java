@@ -1,5 +1,6 @@
 package dev.dyad.perf;
 
+import dev.dyad.perf.kvm.KvmPerfCommand;
 import dev.dyad.perf.link.LinkPerfCommand;
 import dev.dyad.perf.disk.DiskPerfCommand;
 import dev.dyad.perf.micro.MicroCommand;
@@ -15,7 +16,7 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     description = "Measure a part beside its baseline.",
     synopsisSubcommandLabel = "COMMAND",
-    subcommands = {DiskPerfCommand.class, MicroCommand.class, QemuPerfCommand.class, LinkPerfCommand.class})
+    subcommands = {DiskPerfCommand.class, KvmPerfCommand.class, MicroCommand.class, QemuPerfCommand.class, LinkPerfCommand.class})
 public final class PerfCommand implements Runnable {
   @Spec private @Nullable CommandSpec spec;
 

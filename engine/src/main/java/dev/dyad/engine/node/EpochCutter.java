@@ -15,7 +15,7 @@ import dev.dyad.engine.vm.Hypervisor;
  *
  * <p>The first page of the state block is the node's ({@link #nodePage}), the hypervisor's state follows.
  */
-final class EpochCutter implements AutoCloseable {
+public final class EpochCutter implements AutoCloseable {
   /** Offset of the hypervisor's state in the state block. */
   static final int NODE_BYTES = GuestMemory.PAGE_BYTES;
 
@@ -23,7 +23,7 @@ final class EpochCutter implements AutoCloseable {
   private static final int RUNS_MAX = 1 << 18;
 
   /** Takes pages that do not fit the snapshot while the guest is still paused. */
-  interface Overflow {
+  public interface Overflow {
     /** Ships all of {@code pages} from {@code copies}; both may be reused on return. */
     void ship(DirtyPages pages, long copies);
   }
@@ -49,7 +49,7 @@ final class EpochCutter implements AutoCloseable {
   private long stateNanos;
   private long resumeNanos;
 
-  EpochCutter(Hypervisor hypervisor, int snapshotPages) {
+  public EpochCutter(Hypervisor hypervisor, int snapshotPages) {
     this.hypervisor = hypervisor;
     this.snapshotPages = snapshotPages;
     snapshot = Mapping.anonymous((long) snapshotPages << GuestMemory.PAGE_SHIFT);
@@ -61,7 +61,7 @@ final class EpochCutter implements AutoCloseable {
    *
    * @param sealed called once while the guest is paused: what the guest sends from then on belongs to the next epoch
    */
-  void cut(Runnable sealed, Overflow overflow) {
+  public void cut(Runnable sealed, Overflow overflow) {
     long start = System.nanoTime();
     hypervisor.pause();
     sealed.run();
@@ -104,20 +104,20 @@ final class EpochCutter implements AutoCloseable {
   }
 
   /** Pages of RAM copied at the last cut, in the order of {@link #snapshotVirt}. */
-  DirtyPages ramPages() {
+  public DirtyPages ramPages() {
     return dirty;
   }
 
-  long snapshotVirt() {
+  public long snapshotVirt() {
     return snapshot.hostVirt();
   }
 
   /** Pages of the state block in use, in the order of {@link #stateVirt}. */
-  DirtyPages statePages() {
+  public DirtyPages statePages() {
     return statePages;
   }
 
-  long stateVirt() {
+  public long stateVirt() {
     return state.hostVirt();
   }
 
@@ -126,12 +126,12 @@ final class EpochCutter implements AutoCloseable {
     return state.hostVirt();
   }
 
-  int stateBytes() {
+  public int stateBytes() {
     return stateBytes;
   }
 
   /** Records the last cut. */
-  void report(EpochMetrics metrics) {
+  public void report(EpochMetrics metrics) {
     metrics.sealed(pauseNanos, pages);
     metrics.cut(cutNanos);
     metrics.pausePart(PausePart.STOP, stopNanos);
@@ -141,8 +141,33 @@ final class EpochCutter implements AutoCloseable {
     metrics.pausePart(PausePart.RESUME, resumeNanos);
   }
 
+  /** How long the guest stood still at the last cut; the parts follow. */
+  public long pauseNanos() {
+    return pauseNanos;
+  }
+
+  public long stopNanos() {
+    return stopNanos;
+  }
+
+  public long scanNanos() {
+    return scanNanos;
+  }
+
+  public long copyNanos() {
+    return copyNanos;
+  }
+
+  public long stateNanos() {
+    return stateNanos;
+  }
+
+  public long resumeNanos() {
+    return resumeNanos;
+  }
+
   /** Pages of RAM written in the last epoch. */
-  long pages() {
+  public long pages() {
     return pages;
   }
 

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.perf.kvm;
+
+import org.jspecify.annotations.NullMarked;
