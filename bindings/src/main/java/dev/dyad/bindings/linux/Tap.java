@@ -47,6 +47,14 @@ public final class Tap implements AutoCloseable {
         return new Tap(descriptor, Memory.getString(request + NAME, IFNAMSIZ()));
     }
 
+    /** Whether an interface of that name is there, TAP or not, in the network namespace of the calling thread. */
+    public static boolean exists(String name) {
+        byte[] bytes = name.getBytes(StandardCharsets.UTF_8);
+        try (FileDescriptor control = Sockets.open(AF_INET(), SOCK_DGRAM())) {
+            return bytes.length < IFNAMSIZ() && Ioctl.call(control.fd(), SIOCGIFFLAGS(), request(bytes)) >= 0;
+        }
+    }
+
     /** As the kernel has it. */
     public String name() {
         return name;
@@ -65,6 +73,14 @@ public final class Tap implements AutoCloseable {
     /** One frame to the host; its bytes, or {@code -errno} (EIO: the interface is down). */
     public long write(long hostVirt, long bytes) {
         return Files.write(fd(), hostVirt, bytes);
+    }
+
+    /**
+     * TUNSETOFFLOAD of nothing: the kernel hands over whole frames with their checksums, whatever an earlier owner of the interface had asked for
+     * (it keeps that). Throws.
+     */
+    public void withoutOffload() {
+        NativeException.check(Ioctl.call(fd(), TUNSETOFFLOAD(), 0), "ioctl TUNSETOFFLOAD", name);
     }
 
     /** TUNSETPERSIST: whether the interface outlives this descriptor; returns 0 or {@code -errno}. */

@@ -7,6 +7,7 @@ import dev.dyad.engine.observe.RuntimeDirectory;
 import dev.dyad.engine.observe.StatusEndpoint;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
@@ -44,12 +45,15 @@ public final class AttachCommand implements Callable<Integer> {
   @Option(names = "--name", paramLabel = "NAME", defaultValue = "", description = "name of the guest in status and generation file (default: qemu-PID)")
   private String name = "";
 
+  @Option(names = "--tap", paramLabel = "ID=TAP", description = "carry the frames of netdev ID, started as -netdev stream,server=on or dgram on a unix socket, through the TAP of this name")
+  private Map<String, String> taps = Map.of();
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
   public Integer call() throws InterruptedException {
     AttachedQemu.Options wanted =
-        new AttachedQemu.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core);
+        new AttachedQemu.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, taps);
     try (StopSignal stop = new StopSignal();
         AttachedQemu attached = AttachedQemu.attach(which.qmp, which.pid, wanted);
         StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), "primary-" + ProcessHandle.current().pid(), attached::report, NodeReports::text)) {

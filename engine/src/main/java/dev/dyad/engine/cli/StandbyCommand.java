@@ -37,6 +37,9 @@ public final class StandbyCommand implements Callable<Integer> {
   @Option(names = "--netdev", paramLabel = "ID=BACKEND", description = "network back end here for the guest's netdev ID, as QEMU's -netdev takes it: net0=tap,ifname=tapB,script=no,downscript=no")
   private Map<String, String> netdevs = Map.of();
 
+  @Option(names = "--tap", paramLabel = "ID=TAP", description = "carry the frames of the guest's netdev ID, a -netdev stream or dgram on the primary, through the TAP of this name here")
+  private Map<String, String> taps = Map.of();
+
   @Option(names = "--qemu-arg", paramLabel = "WORD", description = "append a word to the command line of the waiting QEMU; repeat as needed")
   private List<String> moreArguments = List.of();
 
@@ -58,7 +61,7 @@ public final class StandbyCommand implements Callable<Integer> {
   public Integer call() throws InterruptedException {
     QemuStandbyHost qemus =
         new QemuStandbyHost(
-            new QemuStandbyHost.Options(netdevs, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)));
+            new QemuStandbyHost.Options(netdevs, taps, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)));
     EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen)));
     StandbyConfig config =
         new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core);
@@ -83,7 +86,8 @@ public final class StandbyCommand implements Callable<Integer> {
         System.err.println("the guest goes on here: " + taken.line());
         taken.announce();
         while (!stop.asked() && taken.guestLives()) {
-          Thread.sleep(200);
+          Thread.sleep(100);
+          taken.tend();
         }
       }
     }

@@ -21,6 +21,7 @@ import java.util.List;
 import java.util.concurrent.locks.LockSupport;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Turns the output of one NIC of a <em>running</em> QEMU through this process, and lets go of it again, by two
@@ -50,7 +51,7 @@ import java.util.regex.Pattern;
  *
  * <p>Control thread.
  */
-public final class RedirectorPair implements AutoCloseable {
+public final class RedirectorPair implements NicSplice {
   /** The frames carry the length of their virtio-net header: {@link PacketPort#prefixBytes()}. */
   public static final int PREFIX_BYTES = 8;
 
@@ -189,21 +190,34 @@ public final class RedirectorPair implements AutoCloseable {
             + "}");
   }
 
-  /** Where the guest's frames come from: the input of a {@link HeldOutput}. */
+  @Override
   public PacketPort guest() {
     return guest;
   }
 
-  /** Where released frames go: its output. They leave by the guest's own netdev. */
+  /** They leave by the guest's own netdev. */
+  @Override
   public PacketPort outside() {
     return outside;
+  }
+
+  /** None: the netdev still gives what it receives to the guest itself. */
+  @Override
+  public @Nullable InputRelay input() {
+    return null;
+  }
+
+  @Override
+  public boolean blocksGuest() {
+    return true;
   }
 
   public String netdev() {
     return netdev;
   }
 
-  /** Adds F_out: from its return on every frame comes to {@link #guest}. The net thread is reading it, the output is passing. */
+  /** Adds F_out. */
+  @Override
   public void engage() {
     addFilter(qmp, out, netdev, "outdev");
     engaged = true;
@@ -216,6 +230,7 @@ public final class RedirectorPair implements AutoCloseable {
    * @param output passing ({@link HeldOutput#pass}), its net thread running
    * @throws IllegalStateException when the last frames do not leave within two seconds; nothing is changed then
    */
+  @Override
   public void disengage(HeldOutput output) {
     if (!engaged) {
       return;

@@ -11,6 +11,7 @@ import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.net.HeldOutput;
 import dev.dyad.engine.net.LearnedAddresses;
 import dev.dyad.engine.net.NetThread;
+import dev.dyad.engine.net.NicSplice;
 import dev.dyad.engine.net.OutputEpoch;
 import dev.dyad.engine.net.QmpCommands;
 import dev.dyad.engine.net.RedirectorPair;
@@ -26,7 +27,7 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A running QEMU with everything that makes it a primary: the attachment, its redirected NICs, the net thread, the arbiter, the node.
+ * A running QEMU with everything that makes it a primary: the attachment, its NICs, the net thread, the arbiter, the node.
  *
  * <p>Control thread. Closing detaches in good order: protection ends, the NICs are given back, the guest runs on.
  */
@@ -42,15 +43,27 @@ public final class AttachedQemu implements AutoCloseable {
    *
    * @param name of the guest, or empty: {@code qemu-PID}
    * @param generationFile of the arbiter, or null for the default in the runtime directory
+   * @param taps by netdev id, the TAP through which this process carries the frames of a NIC that hangs on a socket
    */
   public record Options(
-      String name, SocketAddress standby, @Nullable SharedKey key, EpochConfig epochs, @Nullable Path generationFile, boolean busyPoll, int core) {}
+      String name,
+      SocketAddress standby,
+      @Nullable SharedKey key,
+      EpochConfig epochs,
+      @Nullable Path generationFile,
+      boolean busyPoll,
+      int core,
+      Map<String, String> taps) {
+    public Options {
+      taps = Map.copyOf(taps);
+    }
+  }
 
   private final QemuAttach qemu;
   private final FileArbiter arbiter;
   private final List<LearnedAddresses> learned = new ArrayList<>();
   private final EventFd netBell = new EventFd();
-  private final List<RedirectorPair> pairs = new ArrayList<>();
+  private final List<NicSplice> splices = new ArrayList<>();
   private final List<HeldOutput> nics = new ArrayList<>();
   private final PrimaryNode node;
   private final NetThread net;
@@ -63,12 +76,18 @@ public final class AttachedQemu implements AutoCloseable {
     ReleaseGate gate = new ReleaseGate(arbiter::newest, generation);
     try {
       QmpCommands qmp = commands(qemu);
-      for (GuestNic nic : GuestNic.of(qmp)) {
-        RedirectorPair pair = RedirectorPair.open(qmp, nic, qemu.pid(), RuntimeDirectory.path());
+      List<GuestNic> guestNics = GuestNic.of(qmp);
+      NicSplices.refuseUnknown(guestNics, options.taps());
+      List<NetThread.Nic> served = new ArrayList<>();
+      for (GuestNic nic : guestNics) {
+        NicSplice splice =
+            NicSplices.open(qmp, nic, qemu.pid(), RuntimeDirectory.path(), options.taps(), qemu.description().commandLine(), qemu.description().workingDirectory());
+        splices.add(splice);
         LearnedAddresses addresses = new LearnedAddresses();
-        pairs.add(pair);
         learned.add(addresses);
-        nics.add(new HeldOutput(pair.guest(), pair.outside(), gate, epoch, addresses, netBell, HELD_BYTES, true));
+        HeldOutput output = new HeldOutput(splice.guest(), splice.outside(), gate, epoch, addresses, netBell, HELD_BYTES, splice.blocksGuest());
+        nics.add(output);
+        served.add(new NetThread.Nic(output, splice.input()));
       }
       PrimaryConfig config =
           new PrimaryConfig(
@@ -86,18 +105,18 @@ public final class AttachedQemu implements AutoCloseable {
       MachineEnvelope envelope = new MachineEnvelope(name, generationFile.toString(), options.epochs().detectorNanos(), description);
       GuestOutput output = new GuestOutput(epoch, gate, nics);
       node = new PrimaryNode(config, qemu, output, new NodePage(nics, learned), arbiter, MACHINE_KIND, envelope);
-      net = new NetThread(nics.stream().map(nic -> new NetThread.Nic(nic, null)).toList(), netBell, node::doorbell, false);
+      net = new NetThread(served, netBell, node::doorbell, false);
       netThread = Thread.ofPlatform().name("net").daemon().start(net);
       output.pass();
       gate.goAlone(generation);
-      pairs.forEach(RedirectorPair::engage);
+      splices.forEach(NicSplice::engage);
       if (promoted) {
         node.startPromoted(generation, firstEpoch);
       } else {
         node.start(generation);
       }
     } catch (RuntimeException e) {
-      pairs.forEach(RedirectorPair::close);
+      splices.forEach(NicSplice::close);
       throw e;
     }
   }
@@ -161,8 +180,8 @@ public final class AttachedQemu implements AutoCloseable {
   public void close() {
     boolean ended = node.detach(DETACH_BOUND);
     if (ended && node.state() == PrimaryState.STOPPED) {
-      for (int i = 0; i < pairs.size(); i++) {
-        pairs.get(i).disengage(nics.get(i));
+      for (int i = 0; i < splices.size(); i++) {
+        splices.get(i).disengage(nics.get(i));
       }
     }
     net.stop();
@@ -172,7 +191,7 @@ public final class AttachedQemu implements AutoCloseable {
       Thread.currentThread().interrupt();
     }
     net.close();
-    pairs.forEach(RedirectorPair::close);
+    splices.forEach(NicSplice::close);
     nics.forEach(HeldOutput::close);
     node.close();
     qemu.close();

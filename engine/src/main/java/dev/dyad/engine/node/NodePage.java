@@ -51,7 +51,12 @@ final class NodePage {
     try (LearnedAddresses addresses = new LearnedAddresses()) {
       if (addresses.decode(slot(page, nic)) == null) {
         try (Announcer announcer = new Announcer(addresses, outside.prefixBytes(), Memory.getByte(page + HEADERS_OFFSET + nic))) {
-          outside.send(announcer.wire(), announcer.wireBytes());
+          long at = announcer.wire();
+          long left = announcer.wireBytes();
+          // A TAP takes one frame a call. What it has no room for is announced again soon.
+          for (long sent = 1; left > 0 && sent > 0; left -= sent, at += sent) {
+            sent = outside.send(at, left);
+          }
         }
       }
     }

@@ -3,11 +3,15 @@ package dev.dyad.engine.node;
 import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.arbiter.FileArbiter;
 import dev.dyad.engine.net.GuestNic;
+import dev.dyad.engine.net.NicSocket;
+import dev.dyad.engine.net.PacketPort;
 import dev.dyad.engine.net.QmpCommands;
 import dev.dyad.engine.net.RedirectorPair;
+import dev.dyad.engine.net.SocketSplice;
 import dev.dyad.engine.observe.RuntimeDirectory;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
+import dev.dyad.engine.vm.qemu.AttachmentMark;
 import dev.dyad.engine.vm.qemu.MachineDescription;
 import dev.dyad.engine.vm.qemu.ReceivingQemu;
 import java.io.IOException;
@@ -15,8 +19,8 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
@@ -33,24 +37,67 @@ public final class QemuStandbyHost implements StandbyNode.Host {
    * What the operator decides for this side.
    *
    * @param netdevs by netdev id, the value of {@code -netdev} here
+   * @param taps by netdev id, the TAP through which this process carries the frames of a NIC that hangs on a socket
    * @param moreArguments appended to the command line
    * @param commandLine replaces the adapted command line, unless empty
    * @param generationFile of the arbiter, or null for the one that the primary names
    */
-  public record Options(Map<String, String> netdevs, List<String> moreArguments, List<String> commandLine, @Nullable Path generationFile) {}
+  public record Options(
+      Map<String, String> netdevs, Map<String, String> taps, List<String> moreArguments, List<String> commandLine, @Nullable Path generationFile) {
+
+    /** The back ends that QEMU gets here: those that were named, and a socket of ours for each TAP. */
+    private Map<String, String> backends(Path directory) {
+      Map<String, String> backends = new HashMap<>(netdevs);
+      taps.keySet().forEach(netdev -> backends.put(netdev, "stream,server=on,addr.type=unix,addr.path=" + socket(directory, netdev).toString().replace(",", ",,")));
+      return backends;
+    }
+  }
+
+  private static Path socket(Path directory, String netdev) {
+    return directory.resolve(netdev + ".net");
+  }
 
   /** A QEMU that waits, and what belongs to it. */
   private static final class Waiting implements StandbyMachine {
     private final ReceivingQemu qemu;
     private final Path directory;
-    private final List<RedirectorPair> pairs = new ArrayList<>();
+    private final List<GuestNic> nics;
+    private final Map<String, RedirectorPair> pairs = new HashMap<>();
+    private final @Nullable GuestCarrier carrier;
 
-    Waiting(ReceivingQemu qemu, Path directory) {
+    Waiting(ReceivingQemu qemu, Path directory, Map<String, String> taps, Path generationFile) {
       this.qemu = qemu;
       this.directory = directory;
       QmpCommands qmp = (command, arguments) -> qemu.control().execute(command, arguments).toString();
-      for (GuestNic nic : GuestNic.of(qmp)) {
-        pairs.add(RedirectorPair.open(qmp, nic, qemu.pid(), directory));
+      nics = GuestNic.of(qmp);
+      NicSplices.refuseUnknown(nics, taps);
+      try {
+        for (GuestNic nic : nics) {
+          if (!taps.containsKey(nic.netdev())) {
+            pairs.put(nic.netdev(), RedirectorPair.open(qmp, nic, qemu.pid(), directory));
+          }
+        }
+        carrier = taps.isEmpty() ? null : new GuestCarrier(List.copyOf(taps.keySet()), netdev -> splice(netdev, taps), FileArbiter.open(generationFile));
+      } catch (RuntimeException e) {
+        pairs.values().forEach(RedirectorPair::close);
+        throw e;
+      }
+    }
+
+    private SocketSplice splice(String netdev, Map<String, String> taps) {
+      return SocketSplice.open(netdev, new NicSocket(socket(directory, netdev), null), qemu.pid(), taps.getOrDefault(netdev, ""));
+    }
+
+    private @Nullable PacketPort outside(int nic) {
+      String netdev = nics.get(nic).netdev();
+      RedirectorPair pair = pairs.get(netdev);
+      return pair != null ? pair.outside() : carrier != null ? carrier.outside(netdev) : null;
+    }
+
+    private void letGo() {
+      pairs.values().forEach(RedirectorPair::close);
+      if (carrier != null) {
+        carrier.close();
       }
     }
 
@@ -67,12 +114,15 @@ public final class QemuStandbyHost implements StandbyNode.Host {
     @Override
     public void promote(long state, int bytes) {
       qemu.promote(state, bytes);
+      if (carrier != null) {
+        carrier.start();
+      }
     }
 
     @Override
     public void close() {
       qemu.close();
-      pairs.forEach(RedirectorPair::close);
+      letGo();
       deleteTree(directory);
     }
   }
@@ -97,9 +147,9 @@ public final class QemuStandbyHost implements StandbyNode.Host {
       throw new UncheckedIOException("directory " + directory + " for the waiting QEMU cannot be made: " + e.getMessage(), e);
     }
     try {
-      ReceivingQemu qemu = ReceivingQemu.start(source, new ReceivingQemu.Options(directory, options.netdevs(), options.moreArguments(), options.commandLine()));
+      ReceivingQemu qemu = ReceivingQemu.start(source, new ReceivingQemu.Options(directory, options.backends(directory), options.moreArguments(), options.commandLine()));
       try {
-        return new Waiting(qemu, directory);
+        return new Waiting(qemu, directory, options.taps(), generationFile(envelope));
       } catch (RuntimeException e) {
         qemu.close();
         throw e;
@@ -112,8 +162,12 @@ public final class QemuStandbyHost implements StandbyNode.Host {
 
   @Override
   public Arbiter arbiter(MachineEnvelope envelope) {
+    return FileArbiter.open(generationFile(envelope));
+  }
+
+  private Path generationFile(MachineEnvelope envelope) {
     Path file = options.generationFile();
-    return FileArbiter.open(file != null ? file : Path.of(envelope.generationFile()));
+    return file != null ? file : Path.of(envelope.generationFile());
   }
 
   @Override
@@ -123,9 +177,20 @@ public final class QemuStandbyHost implements StandbyNode.Host {
 
   /** Tells the network where the guest is now. */
   public static void announce(StandbyNode.Promoted promoted) {
-    List<RedirectorPair> pairs = ((Waiting) promoted.machine()).pairs;
-    for (int i = 0; i < Math.min(pairs.size(), NodePage.nicCount(promoted.nodePage())); i++) {
-      NodePage.announce(promoted.nodePage(), i, pairs.get(i).outside());
+    Waiting machine = (Waiting) promoted.machine();
+    for (int i = 0; i < Math.min(machine.nics.size(), NodePage.nicCount(promoted.nodePage())); i++) {
+      PacketPort outside = machine.outside(i);
+      if (outside != null) {
+        NodePage.announce(promoted.nodePage(), i, outside);
+      }
+    }
+  }
+
+  /** To be called now and then while a guest that went on here lives. */
+  public static void tend(StandbyMachine promoted) {
+    Waiting machine = (Waiting) promoted;
+    if (machine.carrier != null) {
+      machine.carrier.tend(AttachmentMark.isHeldByAnother(machine.qemu.pid()));
     }
   }
 
@@ -142,9 +207,9 @@ public final class QemuStandbyHost implements StandbyNode.Host {
     return ((Waiting) promoted).qemu.alive();
   }
 
-  /** Lets go of a guest that went on here: it lives on without us. */
+  /** Lets go of a guest that went on here: it lives on without us, and without a network where that was ours to carry. */
   public static void release(StandbyMachine promoted) {
-    ((Waiting) promoted).pairs.forEach(RedirectorPair::close);
+    ((Waiting) promoted).letGo();
   }
 
   private static void deleteTree(Path directory) {

@@ -41,6 +41,11 @@ public final class TakenOver implements AutoCloseable {
                 });
   }
 
+  /** To be called now and then: looks after the guest's network where this process carries it. */
+  public void tend() {
+    QemuStandbyHost.tend(promoted.machine());
+  }
+
   public boolean guestLives() {
     return QemuStandbyHost.alive(promoted.machine());
   }

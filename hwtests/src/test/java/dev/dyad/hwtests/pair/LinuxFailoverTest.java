@@ -23,6 +23,8 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /**
  * Debian's kernel and Redis in a stock QEMU, protected while it runs, and everything that can die killed, frozen or cut off. What a
@@ -190,6 +192,29 @@ class LinuxFailoverTest {
       LinuxPair.Finished attach = pair.dyadOnce("attach", "--qmp", pair.guest().qmp().toString(), "--to", "127.0.0.1:7400", "--name", "linux");
       assertEquals(ExitCode.FENCED, attach.exitCode(), attach.output());
       assertTrue(attach.output().contains("generation"), attach.output());
+      assertNothingLost(client);
+    }
+  }
+
+  /** A NIC that hangs on a socket has its network through Dyad alone: before the kill, after it, and when the guest is protected again. */
+  @ParameterizedTest
+  @EnumSource(names = {"STREAM", "DGRAM"})
+  void shouldGoOnWithAGuestWhoseNicHangsOnASocket(LinuxPair.Wire wire) throws Exception {
+    try (LinuxPair pair = protectedPair(new LinuxPair.Options("10ms", "1s", 256, "tcp", List.of(), wire))) {
+      RedisClient client = pair.startClient();
+      assertTrue(client.awaitAcked(100, BOUND), "the protected guest answers\n" + pair.logs());
+
+      for (int standbyTap = 2; standbyTap >= 0; standbyTap -= 2) {
+        long before = client.acked();
+        pair.killPrimary();
+        assertTrue(client.awaitAcked(before + 200, BOUND), "the guest answers on\n" + client.problem() + "\n" + pair.logs());
+        pair.becomePrimary();
+        pair.startStandby(standbyTap);
+        pair.startAttach();
+        pair.awaitProtected(BOUND);
+      }
+      long before = client.acked();
+      assertTrue(client.awaitAcked(before + 100, BOUND), "protected for the third time\n" + pair.logs());
       assertNothingLost(client);
     }
   }

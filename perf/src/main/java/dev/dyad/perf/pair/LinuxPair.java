@@ -42,8 +42,13 @@ public final class LinuxPair implements AutoCloseable {
    * @param bound of the failure detector
    * @param memoryMib of the guest
    * @param link {@code tcp}, {@code unix}, or {@code relay}: tcp through a process that can be frozen ({@link #relay})
+   * @param wire what the guest's NIC hangs on
    */
-  public record Options(String period, String bound, int memoryMib, String link, List<String> attachArguments) {
+  public record Options(String period, String bound, int memoryMib, String link, List<String> attachArguments, Wire wire) {
+    public Options(String period, String bound, int memoryMib, String link, List<String> attachArguments) {
+      this(period, bound, memoryMib, link, attachArguments, Wire.TAP);
+    }
+
     public static Options usual() {
       return new Options("10ms", "100ms", 256, "tcp", List.of());
     }
@@ -52,6 +57,16 @@ public final class LinuxPair implements AutoCloseable {
     public static Options patient() {
       return new Options("10ms", "1s", 256, "tcp", List.of());
     }
+  }
+
+  /** What the guest's NIC hangs on. */
+  public enum Wire {
+    /** A TAP of QEMU's own. */
+    TAP,
+    /** A unix socket at which QEMU listens; Dyad carries the frames between it and a TAP. */
+    STREAM,
+    /** The same with unix datagrams. */
+    DGRAM
   }
 
   private final Options options;
@@ -64,6 +79,8 @@ public final class LinuxPair implements AutoCloseable {
   private @Nullable Process standby;
   private @Nullable Process relay;
   private @Nullable ProcessHandle primaryQemu;
+  private int primaryTap;
+  private int standbyTap;
   private Path primaryQmp = Path.of("");
   private Path primaryConsole = Path.of("");
 
@@ -89,7 +106,7 @@ public final class LinuxPair implements AutoCloseable {
         GuestMachine.builder(LinuxGuest.obtain(), directory.resolve("guest"))
             .memoryMib(options.memoryMib())
             .kernelOptions("dyad.ip=" + GUEST + "/24 dyad.tick=0.2")
-            .network("tap,ifname=" + network.tap(0) + ",script=no,downscript=no,vhost=off", MAC)
+            .network(backend(), MAC)
             .runWith(network.prefix().toArray(String[]::new))
             .start();
     guest = started;
@@ -100,10 +117,24 @@ public final class LinuxPair implements AutoCloseable {
     return started;
   }
 
+  private String backend() {
+    Path folder = directory.resolve("guest");
+    return switch (options.wire()) {
+      case TAP -> "tap,ifname=" + network.tap(0) + ",script=no,downscript=no,vhost=off";
+      case STREAM -> "stream,server=on,addr.type=unix,addr.path=" + folder.resolve("net");
+      case DGRAM -> "dgram,local.type=unix,local.path=" + folder.resolve("net") + ",remote.type=unix,remote.path=" + folder.resolve("dyad-net");
+    };
+  }
+
   /** Starts a standby whose guest will go on at TAP {@code tap}. */
   public Process startStandby(int tap) {
     List<String> words = new ArrayList<>(List.of("standby", "--listen", options.link().equals("unix") ? to() : LISTEN, "--bound", options.bound()));
-    words.addAll(List.of("--netdev", "net0=tap,ifname=" + network.tap(tap) + ",script=no,downscript=no,vhost=off"));
+    if (options.wire() == Wire.TAP) {
+      words.addAll(List.of("--netdev", "net0=tap,ifname=" + network.tap(tap) + ",script=no,downscript=no,vhost=off"));
+    } else {
+      words.addAll(List.of("--tap", "net0=" + network.tap(tap)));
+    }
+    standbyTap = tap;
     Process started = dyad("standby-" + standbys.size(), words);
     standbys.add(started);
     standby = started;
@@ -115,6 +146,9 @@ public final class LinuxPair implements AutoCloseable {
   public Process startAttach() {
     List<String> words = new ArrayList<>(List.of("attach", "--qmp", primaryQmp.toString(), "--to", to(), "--period", options.period(), "--bound", options.bound()));
     words.addAll(List.of("--name", "linux"));
+    if (options.wire() != Wire.TAP) {
+      words.addAll(List.of("--tap", "net0=" + network.tap(primaryTap)));
+    }
     words.addAll(options.attachArguments());
     Process started = dyad("attach", words);
     attach = started;
@@ -187,6 +221,7 @@ public final class LinuxPair implements AutoCloseable {
     Json report = status("standby", present).orElseThrow();
     primaryQemu = ProcessHandle.of(report.get("qemuPid").number(0)).orElseThrow();
     primaryQmp = Path.of(report.get("qmp").text());
+    primaryTap = standbyTap;
     primaryConsole = consoleOf(primaryQmp.resolveSibling("."));
   }
 

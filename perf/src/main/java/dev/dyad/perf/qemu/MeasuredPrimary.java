@@ -98,7 +98,7 @@ public final class MeasuredPrimary {
     EpochConfig epochs =
         new EpochConfig(periodNanos, usual.window(), adaptive, usual.detectorNanos(), usual.leaseMarginNanos(), usual.heartbeatNanos(),
             usual.commitNanosMax(), usual.askAgainNanos(), usual.undecidedRunNanos());
-    attached = AttachedQemu.attach(qmp, 0, new AttachedQemu.Options("perf", standby, null, epochs, null, false, -1));
+    attached = AttachedQemu.attach(qmp, 0, new AttachedQemu.Options("perf", standby, null, epochs, null, false, -1, Map.of()));
     return Map.of();
   }
 

@@ -84,6 +84,21 @@ public final class AttachmentMark {
     }
   }
 
+  /** Whether a process other than this one has a mark on this QEMU, alive or dead. */
+  public static boolean isHeldByAnother(int qemuPid) {
+    Path file = directory().resolve(PREFIX + qemuPid);
+    Properties facts;
+    try {
+      if (!Files.exists(file)) {
+        return false;
+      }
+      facts = read(file);
+    } catch (QemuException e) {
+      return false; // taken away while we looked
+    }
+    return qemuLives(new QemuProcess(qemuPid), facts) && !Long.toString(ProcessHandle.current().pid()).equals(facts.getProperty("protector"));
+  }
+
   /** Every QEMU of this host whose protector has died; marks of QEMUs that are gone are removed. */
   public static List<Orphan> orphans() {
     List<Orphan> orphans = new ArrayList<>();

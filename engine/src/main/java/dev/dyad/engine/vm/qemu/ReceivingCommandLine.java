@@ -21,6 +21,7 @@ final class ReceivingCommandLine {
       "display", "nographic", "vnc", "spice", "full-screen", "D", "d", "trace", "mem-path", "mem-prealloc", "chroot", "run-with");
 
   private static final Set<String> FILES = Set.of("kernel", "initrd", "dtb", "bios", "pflash", "cdrom", "hda", "hdb", "hdc", "hdd", "fda", "fdb", "sd", "mtdblock");
+
   private static final Set<String> FILE_PROPERTIES = Set.of("drive", "blockdev", "acpitable", "smbios", "fw_cfg");
 
   private static final String SEND_CONFIGURATION = "migration.send-configuration=off";
@@ -152,18 +153,29 @@ final class ReceivingCommandLine {
   }
 
   private String netdev(String value) {
-    String id = CommandLine.property(value, "id");
+    Netdev primary = Netdev.parse(value);
+    String id = primary.id();
     String backend = options.netdevs().get(id);
     if (backend != null) {
-      return CommandLine.with(backend, List.of("id"), "id=" + id);
+      return alike(primary, CommandLine.with(backend, List.of("id"), "id=" + id));
     }
-    return switch (CommandLine.first(value)) {
+    return switch (value.startsWith("{") ? "" : primary.type()) {
       // A forwarded port is taken by the primary when both are on one host.
       case "user" -> CommandLine.with(value, List.of("hostfwd", "guestfwd", "smb"));
       case "hubport" -> value;
       default -> throw new QemuException("the standby's own back end for network " + id + " is not known (the primary's: " + value
           + "): --netdev " + id + "=tap,ifname=…,script=no,downscript=no");
     };
+  }
+
+  /** With the offloads that the primary's back end has: a guest that was offered more cannot be loaded, and one that was offered less sends plain frames. */
+  private static String alike(Netdev primary, String backend) {
+    boolean offloads = Netdev.parse(backend).offloads();
+    if (primary.offloads() && !offloads) {
+      throw new QemuException("network " + primary.id() + " is a TAP of QEMU's own on the primary, whose guest counts on offloads that \"" + backend
+          + "\" does not have: --netdev " + primary.id() + "=tap,ifname=…,script=no,downscript=no");
+    }
+    return primary.offloads() || !offloads ? backend : CommandLine.with(backend, List.of("vnet_hdr"), "vnet_hdr=off");
   }
 
   private String nic(String value) {
