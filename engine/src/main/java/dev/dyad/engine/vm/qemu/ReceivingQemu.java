@@ -8,13 +8,10 @@ import static dev.dyad.bindings.abi.linux.linux_h.MFD_CLOEXEC;
 import static dev.dyad.bindings.abi.linux.linux_h.O_RDWR;
 import static dev.dyad.bindings.abi.linux.linux_h.PROT_READ;
 import static dev.dyad.bindings.abi.linux.linux_h.PROT_WRITE;
-import static dev.dyad.bindings.abi.linux.linux_h.PR_SET_PDEATHSIG;
-import static dev.dyad.bindings.abi.linux.linux_h.SIGKILL;
 import static dev.dyad.bindings.abi.linux.linux_h.SYS_close;
 import static dev.dyad.bindings.abi.linux.linux_h.SYS_ftruncate;
 import static dev.dyad.bindings.abi.linux.linux_h.SYS_memfd_create;
 import static dev.dyad.bindings.abi.linux.linux_h.SYS_mmap;
-import static dev.dyad.bindings.abi.linux.linux_h.SYS_prctl;
 
 import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.Files;
@@ -26,6 +23,7 @@ import dev.dyad.bindings.linux.PidFd;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -33,9 +31,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -45,7 +40,9 @@ import java.util.concurrent.TimeUnit;
  * run. A block whose memory is not a shared file by its command line (the usual case, and always so for video memory) is replaced
  * by one while nothing runs yet: a memfd made and mapped over it by injected calls.
  *
- * <p>While it waits it dies with this process (PR_SET_PDEATHSIG). Once promoted it holds the only copy of the guest, and outlives us.
+ * <p>While it waits it dies with this process, however early and however hard that dies: a pipe leads from here to a small shell beside
+ * QEMU, and when it closes without a word, QEMU is killed. Once promoted it holds the only copy of the guest, and outlives us. (PR_SET_PDEATHSIG
+ * does not do: it is set too late by us, and for the first thread, which could not be made to take it back, when it is set before QEMU starts.)
  * Control thread only.
  */
 public final class ReceivingQemu implements StandbyMachine {
@@ -55,6 +52,17 @@ public final class ReceivingQemu implements StandbyMachine {
   private static final int START_BOUND_MILLIS = 30_000;
   private static final int LOAD_BOUND_MILLIS = 30_000;
   private static final String STATE_FD = "dyad-state";
+
+  /**
+   * Becomes QEMU, and leaves a watcher behind that reads our pipe. $1 is the directory, by which the watcher makes sure that the process it kills is still the
+   * one that it means.
+   */
+  private static final String LAUNCH = """
+      directory=$1; shift
+      exec 3<&0 </dev/null
+      ( ( read -r word <&3 || { grep -qF -e "$directory" /proc/$$/cmdline && kill -9 $$; } ) >/dev/null 2>&1 & )
+      exec "$@" 3<&-
+      """;
 
   /**
    * What the standby decides for itself.
@@ -87,18 +95,17 @@ public final class ReceivingQemu implements StandbyMachine {
   private final GuestMemory memory;
   private final Path directory;
   private final Process process;
-  private final CountDownLatch parentMayEnd;
+  private final OutputStream leash;
   private final List<Mapping> mappings = new ArrayList<>();
   private final QmpChannel control;
   private final MemFd stateFile;
   private final Mapping state;
-  private int guardedThread;
 
-  private ReceivingQemu(MachineDescription source, Options options, Process process, CountDownLatch parentMayEnd) {
+  private ReceivingQemu(MachineDescription source, Options options, Process process) {
     this.memory = source.memory();
     this.directory = options.directory();
     this.process = process;
-    this.parentMayEnd = parentMayEnd;
+    leash = process.getOutputStream();
     control = awaitControl();
     refuseUnequal("QEMU", source.version(), QemuAttach.versionOf(control));
     refuseUnequal("machine type", source.machineType(), QemuAttach.machineTypeOf(control));
@@ -118,36 +125,33 @@ public final class ReceivingQemu implements StandbyMachine {
     List<String> line = options.commandLine().isEmpty()
         ? ReceivingCommandLine.of(source, options)
         : options.commandLine().stream().map(word -> word.replace("{directory}", options.directory().toString())).toList();
-    CompletableFuture<Process> started = new CompletableFuture<>();
-    CountDownLatch parentMayEnd = new CountDownLatch(1);
-    // PR_SET_PDEATHSIG means the thread that made the child, so that one stays as long as the child.
-    Thread.ofPlatform().daemon().name("control-qemu").start(() -> spawn(line, source.workingDirectory(), options.directory(), started, parentMayEnd));
+    List<String> launch = new ArrayList<>(List.of("/bin/sh", "-c", LAUNCH, "dyad-standby", options.directory().toString()));
+    launch.addAll(line);
+    Path workingDirectory = source.workingDirectory();
     Process process;
     try {
-      process = started.join();
-    } catch (CompletionException e) {
-      throw new QemuException("the standby's QEMU cannot be started: " + String.valueOf(e.getCause()), e);
+      process = new ProcessBuilder(launch)
+          .directory((java.nio.file.Files.isDirectory(workingDirectory) ? workingDirectory : options.directory()).toFile())
+          .redirectErrorStream(true).redirectOutput(options.directory().resolve("qemu.log").toFile()).start();
+    } catch (IOException e) {
+      throw new QemuException("the standby's QEMU cannot be started: " + e.getMessage(), e);
     }
     try {
-      return new ReceivingQemu(source, options, process, parentMayEnd);
+      return new ReceivingQemu(source, options, process);
     } catch (RuntimeException e) {
       process.destroyForcibly();
-      parentMayEnd.countDown();
+      letGo(process.getOutputStream());
       throw e;
     }
   }
 
-  private static void spawn(List<String> line, Path workingDirectory, Path directory, CompletableFuture<Process> started, CountDownLatch mayEnd) {
+  /** The watcher ends and does nothing. */
+  private static void letGo(OutputStream leash) {
     try {
-      ProcessBuilder builder = new ProcessBuilder(line).redirectErrorStream(true).redirectInput(Path.of("/dev/null").toFile())
-          .redirectOutput(directory.resolve("qemu.log").toFile());
-      builder.directory(java.nio.file.Files.isDirectory(workingDirectory) ? workingDirectory.toFile() : directory.toFile());
-      started.complete(builder.start());
-      mayEnd.await();
+      leash.write('\n');
+      leash.close();
     } catch (IOException e) {
-      started.completeExceptionally(e);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+      // The watcher is gone already.
     }
   }
 
@@ -192,7 +196,7 @@ public final class ReceivingQemu implements StandbyMachine {
     }
   }
 
-  /** Makes every block a mapping that both processes have, all zero, and ties QEMU's life to ours. */
+  /** Makes every block a mapping that both processes have, all zero. */
   private void shareMemory() {
     QemuProcess qemu = new QemuProcess(pid());
     List<RamBlocks.RamBlock> blocks = RamBlocks.find(control, qemu);
@@ -205,13 +209,12 @@ public final class ReceivingQemu implements StandbyMachine {
       throw new QemuException("the standby's QEMU has " + blocks.size() + " RAM blocks, the primary's " + wanted.size());
     }
     try (PidFd target = PidFd.open(pid())) {
-      guardedThread = new SyscallInjector(pid()).run(calls -> {
-        NativeException.check(calls.call(SYS_prctl(), PR_SET_PDEATHSIG(), SIGKILL()), "prctl", "PR_SET_PDEATHSIG in QEMU");
+      new SyscallInjector(pid()).run(calls -> {
         for (RamBlocks.RamBlock block : wanted) {
           Optional<Path> file = block.area().shared() ? qemu.openFile(block.area()) : Optional.empty();
           mappings.add(file.isPresent() ? sharedAlready(block, file.get()) : replaced(block, calls, target));
         }
-        return calls.thread();
+        return wanted.size();
       });
     }
   }
@@ -292,7 +295,7 @@ public final class ReceivingQemu implements StandbyMachine {
       requireAliveAfterLoad(e);
       throw e;
     }
-    outliveUs();
+    letGo(leash);
   }
 
   private void requireAliveAfterLoad(QemuException cause) {
@@ -303,11 +306,6 @@ public final class ReceivingQemu implements StandbyMachine {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
-  }
-
-  private void outliveUs() {
-    new SyscallInjector(pid()).run(guardedThread,
-        calls -> NativeException.check(calls.call(SYS_prctl(), PR_SET_PDEATHSIG(), 0), "prctl", "PR_SET_PDEATHSIG in QEMU"));
   }
 
   private static void pause() {
@@ -327,7 +325,7 @@ public final class ReceivingQemu implements StandbyMachine {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
-    parentMayEnd.countDown();
+    letGo(leash);
     control.close();
     mappings.forEach(Mapping::close);
     stateFile.close();
