@@ -1,6 +1,7 @@
 package dev.dyad.engine.memory;
 
 import dev.dyad.bindings.linux.Memory;
+import dev.dyad.engine.wire.PageRecord;
 import dev.dyad.engine.wire.Wire;
 
 /**
@@ -15,21 +16,33 @@ final class PageDelta {
   /** Longest difference that {@link #encode} may write, with the word that it may scribble on behind the end. */
   static final int ROOM_BYTES = 8 + Pages.LINES + Pages.BYTES + 8;
 
+  /** No difference is tried: the page goes whole. */
+  static final int TOO_LONG = Integer.MAX_VALUE;
+
   private static final int WORDS_IN_LINE = Pages.LINE_BYTES / 8;
+
+  /** Lines that are looked at before a difference of many lines is written. */
+  private static final int SAMPLE_LINES = 8;
 
   private PageDelta() {}
 
   /**
    * Writes the difference and makes {@code before} equal to {@code now}.
    *
+   * <p>A page that was written anew differs in nearly all its words; working its difference out to the end, only to find it longer than the page is worth, is
+   * the dearest thing an encoder can do. So when many lines differ, a few of them tell how full they are. They may mislead, which costs bytes or time, nothing else.
+   *
    * @param now the page
    * @param before its last version, which differs
    * @param to room for {@link #ROOM_BYTES}
-   * @return bytes written
+   * @return bytes written, or {@link #TOO_LONG} with nothing written and {@code before} as it was
    */
   static int encode(long now, long before, long to) {
     long lines = Pages.linesThatDiffer(now, before);
     int lineCount = Long.bitCount(lines);
+    if (lineCount * Pages.LINE_BYTES > PageRecord.DELTA_BYTES_MAX && sampledBytes(now, before, lines, lineCount) > PageRecord.DELTA_BYTES_MAX) {
+      return TOO_LONG;
+    }
     long mask = to + 8;
     long xor = mask + Wire.aligned(lineCount);
     Memory.putLong(to, lines);
@@ -49,6 +62,23 @@ final class PageDelta {
       Memory.putByte(mask++, (byte) words);
     }
     return (int) (xor - to);
+  }
+
+  /** Length of the difference if all lines are like a few spread over them. */
+  private static int sampledBytes(long now, long before, long lines, int lineCount) {
+    int words = 0;
+    int step = lineCount / SAMPLE_LINES;
+    long rest = lines;
+    for (int sample = 0; sample < SAMPLE_LINES; sample++) {
+      long offset = Long.numberOfTrailingZeros(rest) * (long) Pages.LINE_BYTES;
+      for (int i = 0; i < WORDS_IN_LINE; i++) {
+        words += Memory.getLong(now + offset + i * 8L) != Memory.getLong(before + offset + i * 8L) ? 1 : 0;
+      }
+      for (int skip = 0; skip < step; skip++) {
+        rest &= rest - 1;
+      }
+    }
+    return 8 + Wire.aligned(lineCount) + words * lineCount * 8 / SAMPLE_LINES;
   }
 
   /**

@@ -96,6 +96,11 @@ public final class PageEncoder {
 
   private void addDifferent(long page, long source) {
     int bytes = PageDelta.encode(source, lastSent.versionVirt(page), cursor + PageRecord.BYTES);
+    if (bytes == PageDelta.TOO_LONG) {
+      lastSent.put(page, source);
+      addWhole(page, source);
+      return;
+    }
     if (bytes > PageRecord.DELTA_BYTES_MAX) {
       addWhole(page, source); // over what was just written; the last version is up to date already
       return;
