@@ -26,19 +26,20 @@ class ArchitectureTest {
       Map.ofEntries(
           Map.entry("epoch", List.of()),
           Map.entry("wire", List.of()),
-          Map.entry("observe", List.of()),
+          Map.entry("json", List.of()),
+          Map.entry("observe", List.of("json")),
           Map.entry("arbiter", List.of()),
           Map.entry("vm", List.of()),
           Map.entry("guest", List.of()),
-          Map.entry("vm.qemu", List.of("vm", "observe")),
+          Map.entry("vm.qemu", List.of("vm", "observe", "json")),
           Map.entry("vm.kvm", List.of("vm", "net", "disk")),
           Map.entry("memory", List.of("vm", "wire", "link")),
           Map.entry("link", List.of("wire")),
-          Map.entry("net", List.of()),
+          Map.entry("net", List.of("json")),
           Map.entry("disk", List.of("wire", "link")),
           Map.entry(
-              "node", List.of("epoch", "wire", "observe", "arbiter", "vm", "vm.qemu", "vm.kvm", "memory", "link", "net", "disk")),
-          Map.entry("cli", List.of("node", "observe", "epoch", "link")));
+              "node", List.of("epoch", "wire", "json", "observe", "arbiter", "vm", "vm.qemu", "vm.kvm", "memory", "link", "net", "disk")),
+          Map.entry("cli", List.of("node", "json", "observe", "epoch", "link")));
 
   @TestFactory
   Stream<DynamicTest> shouldOnlyImportDownwards() {

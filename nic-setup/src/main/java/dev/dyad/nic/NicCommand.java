@@ -2,12 +2,14 @@ package dev.dyad.nic;
 
 import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.ExitCode;
+import dev.dyad.engine.json.Json;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.function.Supplier;
@@ -110,22 +112,22 @@ final class NicCommand implements Runnable {
         rows.add(
             json
                 ? "{\"step\":"
-                    + Json.string(step.name())
+                    + Json.write(step.name())
                     + ",\"there\":"
                     + there
                     + ",\"apply\":"
-                    + Json.strings(step.apply())
+                    + Json.write(step.apply())
                     + ",\"check\":"
-                    + Json.strings(step.check())
+                    + Json.write(step.check())
                     + ",\"undo\":"
-                    + Json.strings(step.undo())
+                    + Json.write(step.undo())
                     + "}"
                 : (there ? "there  " : "to do  ")
                     + Commands.shown(step.apply())
                     + (step.undo().isEmpty() ? "" : "\n         undo: " + Commands.shown(step.undo())));
       }
       if (json) {
-        out.println("{\"needsRoot\":" + !plan.userns() + ",\"prefix\":" + Json.strings(plan.prefix()) + ",\"steps\":[" + String.join(",", rows) + "]}");
+        out.println("{\"needsRoot\":" + !plan.userns() + ",\"prefix\":" + Json.write(plan.prefix()) + ",\"steps\":[" + String.join(",", rows) + "]}");
       } else {
         rows.forEach(out::println);
         if (!plan.userns() && !NetworkLab.isRoot()) {
@@ -159,7 +161,7 @@ final class NicCommand implements Runnable {
       List<Setup.Report> reports = failing(() -> new Setup(journal).apply(plan.steps()));
       List<String> prefix = Holder.with(plan.prefix(), Long.toString(journal.holder().pid()));
       if (json) {
-        at.commandLine().getOut().println("{\"state\":" + Json.string(journal.path().toString()) + ",\"prefix\":" + Json.strings(prefix) + ",\"steps\":" + Json.reports(reports) + "}");
+        at.commandLine().getOut().println("{\"state\":" + Json.write(journal.path().toString()) + ",\"prefix\":" + Json.write(prefix) + ",\"steps\":" + Json.write(facts(reports)) + "}");
       } else {
         print(at, reports);
         at.commandLine().getOut().println("run programs there with: " + (prefix.isEmpty() ? "(nothing in front)" : Commands.shown(prefix) + " COMMAND"));
@@ -181,7 +183,7 @@ final class NicCommand implements Runnable {
       Journal journal = target.journal();
       List<Setup.Report> reports = journal.exists() ? failing(() -> new Setup(journal).revert()) : List.of();
       if (json) {
-        at.commandLine().getOut().println("{\"state\":" + Json.string(journal.path().toString()) + ",\"steps\":" + Json.reports(reports) + "}");
+        at.commandLine().getOut().println("{\"state\":" + Json.write(journal.path().toString()) + ",\"steps\":" + Json.write(facts(reports)) + "}");
       } else if (reports.isEmpty()) {
         at.commandLine().getOut().println("nothing to undo (no state in " + journal.path() + ")");
       } else {
@@ -190,6 +192,12 @@ final class NicCommand implements Runnable {
       at.commandLine().getOut().flush();
       return ExitCode.OK;
     }
+  }
+
+  private static List<Map<String, Object>> facts(List<Setup.Report> reports) {
+    return reports.stream()
+        .map(report -> Map.<String, Object>of("step", report.step(), "outcome", report.outcome().name().toLowerCase(Locale.ROOT), "command", report.command()))
+        .toList();
   }
 
   private static void print(CommandSpec at, List<Setup.Report> reports) {

@@ -2,8 +2,7 @@ package dev.dyad.perf;
 
 import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.ExitCode;
-import dev.dyad.engine.observe.JsonText;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -32,7 +31,7 @@ public final class Baseline {
       if (directory != null) {
         Files.createDirectories(directory);
       }
-      Files.writeString(file, JsonText.of(content).replace(",\"", ",\n\"") + "\n");
+      Files.writeString(file, Json.write(content).replace(",\"", ",\n\"") + "\n");
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }

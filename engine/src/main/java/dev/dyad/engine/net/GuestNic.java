@@ -1,5 +1,6 @@
 package dev.dyad.engine.net;
 
+import dev.dyad.engine.json.Json;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -17,7 +18,7 @@ public record GuestNic(String name, String mac, String netdev, String backend, i
 
   /** The NICs of a guest, in QEMU's order. */
   public static List<GuestNic> of(QmpCommands qmp) {
-    return parse(JsonText.unquote(qmp.execute("human-monitor-command", "{\"command-line\":\"info network\"}")));
+    return parse(Json.parse(qmp.execute("human-monitor-command", "{\"command-line\":\"info network\"}")).text());
   }
 
   /**

@@ -12,6 +12,7 @@ import dev.dyad.bindings.linux.NativeException;
 import dev.dyad.bindings.linux.Poll;
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.bindings.linux.Sockets;
+import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -146,11 +147,11 @@ public final class RedirectorPair implements NicSplice {
       try (FileDescriptor listening = Sockets.listen(SocketAddress.unix(path.toString()), 1)) {
         // QEMU may run as another user (libvirt's does); whoever can reach the folder and is not QEMU is told by its pid.
         Files.setPosixFilePermissions(path, PosixFilePermissions.fromString("rw-rw-rw-"));
-        String address = "{\"type\":\"unix\",\"data\":{\"path\":" + JsonText.quote(path.toString()) + "}}";
+        String address = "{\"type\":\"unix\",\"data\":{\"path\":" + Json.write(path.toString()) + "}}";
         qmp.execute(
             "chardev-add",
             "{\"id\":"
-                + JsonText.quote(id)
+                + Json.write(id)
                 + ",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":"
                 + address
                 + ",\"server\":false}}}");
@@ -180,13 +181,13 @@ public final class RedirectorPair implements NicSplice {
     qmp.execute(
         "object-add",
         "{\"qom-type\":\"filter-redirector\",\"id\":"
-            + JsonText.quote(id)
+            + Json.write(id)
             + ",\"netdev\":"
-            + JsonText.quote(netdev)
+            + Json.write(netdev)
             + ",\"queue\":\"rx\",\"vnet_hdr_support\":true,\""
             + direction
             + "\":"
-            + JsonText.quote(id)
+            + Json.write(id)
             + "}");
   }
 
@@ -318,7 +319,7 @@ public final class RedirectorPair implements NicSplice {
   }
 
   private static String id(String id) {
-    return "{\"id\":" + JsonText.quote(id) + "}";
+    return "{\"id\":" + Json.write(id) + "}";
   }
 
   /** For what may or may not be there. */

@@ -1,7 +1,7 @@
 package dev.dyad.engine.node;
 
 import dev.dyad.engine.observe.StatusEndpoint;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.nio.file.Path;
 

@@ -1,6 +1,6 @@
 package dev.dyad.engine.node;
 
-import dev.dyad.engine.observe.JsonText;
+import dev.dyad.engine.json.Json;
 import dev.dyad.engine.vm.qemu.AttachmentMark;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -21,6 +21,6 @@ public final class Orphans {
     facts.put("qmp", orphan.qmp().toString());
     facts.put("protectorPid", orphan.protectorPid());
     facts.put("advice", orphan.advice());
-    return JsonText.of(facts);
+    return Json.write(facts);
   }
 }

@@ -1,5 +1,6 @@
 package dev.dyad.engine.observe;
 
+import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.net.StandardProtocolFamily;
@@ -51,7 +52,7 @@ public final class StatusEndpoint implements AutoCloseable {
           continue;
         }
         Map<String, Object> now = report.get();
-        String said = wish.get(0) == 't' ? text.apply(now) : JsonText.of(now);
+        String said = wish.get(0) == 't' ? text.apply(now) : Json.write(now);
         ByteBuffer answer = ByteBuffer.wrap(said.getBytes(StandardCharsets.UTF_8));
         while (answer.hasRemaining()) {
           client.write(answer);

@@ -42,11 +42,4 @@ class GuestNicTest {
     assertEquals(2, nics.getFirst().queues());
     assertTrue(String.valueOf(nics.getFirst().problem()).contains("queues=1"));
   }
-
-  @Test
-  void shouldQuoteAndUnquoteWhatJsonEscapes() {
-    String text = "a\"b\\c\nd\u0001";
-    assertEquals("\"a\\\"b\\\\c\\u000ad\\u0001\"", JsonText.quote(text));
-    assertEquals(text, JsonText.unquote(JsonText.quote(text)));
-  }
 }

@@ -1,6 +1,6 @@
 package dev.dyad.hwtests.demo;
 
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import dev.dyad.perf.pair.MicroVmPair;
 import dev.dyad.perf.pair.RedisClient;
 import java.time.Duration;

@@ -5,7 +5,7 @@ import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.cli.OutputFormat;
 import dev.dyad.engine.guest.GuestUnavailableException;
-import dev.dyad.engine.observe.JsonText;
+import dev.dyad.engine.json.Json;
 import dev.dyad.nic.NetworkLab;
 import java.io.PrintWriter;
 import java.util.Objects;
@@ -68,7 +68,7 @@ public final class DemoCommand implements Callable<Integer> {
       throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
     }
     if (json) {
-      out.println(JsonText.of(summary.toMap()));
+      out.println(Json.write(summary.toMap()));
     } else {
       out.println(summary.toText());
     }

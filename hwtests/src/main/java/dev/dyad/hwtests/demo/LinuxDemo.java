@@ -1,7 +1,7 @@
 package dev.dyad.hwtests.demo;
 
 import dev.dyad.engine.guest.GuestMachine;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import dev.dyad.perf.pair.LinuxPair;
 import dev.dyad.perf.pair.RedisClient;
 import java.time.Duration;

@@ -1,7 +1,7 @@
 package dev.dyad.perf.kvm;
 
+import dev.dyad.engine.json.Json;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuest;
-import dev.dyad.engine.vm.qemu.Json;
 import dev.dyad.perf.NativeProgram;
 import java.io.IOException;
 import java.io.InputStream;

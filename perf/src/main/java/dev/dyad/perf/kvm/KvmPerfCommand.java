@@ -4,8 +4,7 @@ import dev.dyad.bindings.kvm.Kvm;
 import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.cli.OutputFormat;
-import dev.dyad.engine.observe.JsonText;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import dev.dyad.perf.Baseline;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -96,7 +95,7 @@ public final class KvmPerfCommand implements Callable<Integer> {
     } catch (IllegalStateException e) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
     }
-    Json parsed = Json.parse(JsonText.of(report));
+    Json parsed = Json.parse(Json.write(report));
     Map<String, Double> figures = ratios(parsed);
     if (before != null) {
       report.put("overBaseline", before.ratios(figures));
@@ -105,7 +104,7 @@ public final class KvmPerfCommand implements Callable<Integer> {
       Baseline.save(saved, figures);
     }
     report.put("plots", KvmPlots.write(parsed, plot).stream().map(Path::toString).toList());
-    String json = JsonText.of(report);
+    String json = Json.write(report);
     PrintWriter out = commandLine.getOut();
     out.println(output == OutputFormat.json ? json : text(Json.parse(json)));
     out.flush();

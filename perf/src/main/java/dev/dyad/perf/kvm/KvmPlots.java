@@ -1,6 +1,6 @@
 package dev.dyad.perf.kvm;
 
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import dev.dyad.perf.plot.LinePlot;
 import java.io.IOException;
 import java.io.UncheckedIOException;

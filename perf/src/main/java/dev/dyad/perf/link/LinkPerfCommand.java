@@ -8,7 +8,7 @@ import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.cli.OutputFormat;
 import dev.dyad.engine.link.rdma.RdmaConfig;
-import dev.dyad.engine.observe.JsonText;
+import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.time.Duration;
@@ -80,7 +80,7 @@ public final class LinkPerfCommand implements Callable<Integer> {
 
   private void print(Map<String, Object> report) {
     if (format == OutputFormat.json) {
-      System.out.println(JsonText.of(report));
+      System.out.println(Json.write(report));
       return;
     }
     System.out.printf("%-10s %9s %12s %12s %7s%n", "", "bytes", "ours", "perftest", "ratio");

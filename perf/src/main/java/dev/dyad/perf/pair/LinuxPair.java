@@ -3,7 +3,7 @@ package dev.dyad.perf.pair;
 import dev.dyad.engine.guest.GuestMachine;
 import dev.dyad.engine.guest.LinuxGuest;
 import dev.dyad.engine.observe.StatusEndpoint;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import dev.dyad.nic.NetworkLab;
 import java.io.IOException;
 import java.io.UncheckedIOException;

@@ -7,7 +7,7 @@ import dev.dyad.engine.vm.kvm.MachineListener;
 import dev.dyad.engine.vm.kvm.MicroVm;
 import dev.dyad.engine.vm.kvm.MicroVmConfig;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuestStatus;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.net.DatagramSocket;

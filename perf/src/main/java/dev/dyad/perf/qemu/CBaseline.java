@@ -1,6 +1,6 @@
 package dev.dyad.perf.qemu;
 
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import dev.dyad.perf.NativeProgram;
 import dev.dyad.perf.pair.LinuxPair;
 import java.io.IOException;

@@ -2,7 +2,7 @@ package dev.dyad.perf.qemu;
 
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.observe.EpochMetrics.PausePart;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -8,7 +8,7 @@ import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.node.AttachedQemu;
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.observe.EpochMetrics.PausePart;
-import dev.dyad.engine.observe.JsonText;
+import dev.dyad.engine.json.Json;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.qemu.QemuAttach;
@@ -52,7 +52,7 @@ public final class MeasuredPrimary {
     MeasuredPrimary primary = new MeasuredPrimary();
     try (BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
       for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-        out.println(JsonText.of(primary.answer(line.split(" "))));
+        out.println(Json.write(primary.answer(line.split(" "))));
       }
     } finally {
       primary.detach();

@@ -5,8 +5,8 @@ import dev.dyad.engine.cli.DurationConverter;
 import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.cli.OutputFormat;
 import dev.dyad.engine.guest.GuestUnavailableException;
-import dev.dyad.engine.observe.JsonText;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
+import dev.dyad.engine.json.Json;
 import dev.dyad.nic.NetworkLab;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -82,7 +82,7 @@ public final class QemuPerfCommand implements Callable<Integer> {
     } catch (GuestUnavailableException e) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
     }
-    String json = JsonText.of(report);
+    String json = Json.write(report);
     if (plot != null) {
       Files.createDirectories(plot);
       SweepPlots.write(Json.parse(json), plot);

@@ -1,6 +1,6 @@
 package dev.dyad.perf.qemu;
 
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;

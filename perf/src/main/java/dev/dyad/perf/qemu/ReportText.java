@@ -1,7 +1,7 @@
 package dev.dyad.perf.qemu;
 
 import dev.dyad.engine.observe.EpochMetrics.PausePart;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import java.util.List;
 import java.util.Locale;
 

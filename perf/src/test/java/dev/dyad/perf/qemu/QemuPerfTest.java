@@ -8,7 +8,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import dev.dyad.engine.cli.Dyad;
 import dev.dyad.engine.guest.GuestUnavailableException;
 import dev.dyad.engine.guest.LinuxGuest;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import dev.dyad.nic.NetworkLab;
 import java.io.PrintWriter;
 import java.io.StringWriter;

@@ -2,7 +2,7 @@ package dev.dyad.engine.cli.doctor;
 
 import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.cli.OutputFormat;
-import dev.dyad.engine.observe.JsonText;
+import dev.dyad.engine.json.Json;
 import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -39,7 +39,7 @@ public final class DoctorCommand implements Callable<Integer> {
       report.put("missing", count(findings, Finding.Level.MISSING));
       report.put("limited", count(findings, Finding.Level.LIMITED));
       report.put("findings", findings.stream().map(Finding::toMap).toList());
-      out.println(JsonText.of(report));
+      out.println(Json.write(report));
     } else {
       findings.forEach(finding -> out.print(finding.toText()));
       out.println(summary(findings));

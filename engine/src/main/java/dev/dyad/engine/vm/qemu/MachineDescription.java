@@ -1,5 +1,6 @@
 package dev.dyad.engine.vm.qemu;
 
+import dev.dyad.engine.json.Json;
 import dev.dyad.engine.vm.GuestMemory;
 import java.nio.file.Path;
 import java.util.List;
@@ -16,9 +17,9 @@ import java.util.List;
 public record MachineDescription(String version, String machineType, Path workingDirectory, List<String> commandLine, GuestMemory memory) {
 
   public String toJson() {
-    List<String> blocks = memory.blocks().stream().map(block -> "{\"name\":" + Json.quote(block.name()) + ",\"bytes\":" + block.bytes() + "}").toList();
-    return "{\"qemu\":" + Json.quote(version) + ",\"machine\":" + Json.quote(machineType) + ",\"directory\":" + Json.quote(workingDirectory.toString())
-        + ",\"commandLine\":" + Json.array(commandLine) + ",\"stateBytesMax\":" + memory.state().bytes() + ",\"blocks\":[" + String.join(",", blocks) + "]}";
+    List<String> blocks = memory.blocks().stream().map(block -> "{\"name\":" + Json.write(block.name()) + ",\"bytes\":" + block.bytes() + "}").toList();
+    return "{\"qemu\":" + Json.write(version) + ",\"machine\":" + Json.write(machineType) + ",\"directory\":" + Json.write(workingDirectory.toString())
+        + ",\"commandLine\":" + Json.write(commandLine) + ",\"stateBytesMax\":" + memory.state().bytes() + ",\"blocks\":[" + String.join(",", blocks) + "]}";
   }
 
   /**

@@ -1,5 +1,6 @@
 package dev.dyad.engine.vm.qemu;
 
+import dev.dyad.engine.json.Json;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;

@@ -13,6 +13,7 @@ import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.NativeException;
 import dev.dyad.bindings.linux.PidFd;
 import dev.dyad.bindings.linux.Userfaultfd;
+import dev.dyad.engine.json.Json;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.Hypervisor;

@@ -13,6 +13,7 @@ import dev.dyad.bindings.linux.NativeException;
 import dev.dyad.bindings.linux.Poll;
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.bindings.linux.Sockets;
+import dev.dyad.engine.json.Json;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.concurrent.locks.ReentrantLock;
@@ -117,7 +118,7 @@ public final class QmpChannel implements AutoCloseable {
     lock.lock();
     try {
       String arguments = argumentsJson.isEmpty() ? "" : ",\"arguments\":" + argumentsJson;
-      send("{\"execute\":" + Json.quote(command) + arguments + "}\n");
+      send("{\"execute\":" + Json.write(command) + arguments + "}\n");
       return Json.parse(awaitAnswer(command)).get("return");
     } finally {
       lock.unlock();
@@ -126,7 +127,7 @@ public final class QmpChannel implements AutoCloseable {
 
   /** Executes a command of the human monitor and returns what it prints. */
   public String monitor(String commandLine) {
-    return execute("human-monitor-command", "{\"command-line\":" + Json.quote(commandLine) + "}").text().replace("\r", "");
+    return execute("human-monitor-command", "{\"command-line\":" + Json.write(commandLine) + "}").text().replace("\r", "");
   }
 
   /** Executes a command that takes a descriptor with it ({@code getfd}, {@code add-fd}). */

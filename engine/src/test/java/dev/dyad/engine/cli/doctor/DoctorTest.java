@@ -8,7 +8,7 @@ import dev.dyad.bindings.kvm.KvmCapabilities;
 import dev.dyad.bindings.linux.Limits;
 import dev.dyad.engine.cli.Dyad;
 import dev.dyad.engine.cli.doctor.Finding.Level;
-import dev.dyad.engine.vm.qemu.Json;
+import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
