@@ -44,7 +44,11 @@ public final class Kvm implements AutoCloseable {
     public static String unusable() {
         int fd = Files.tryOpen(DEVICE, linux_h.O_RDWR(), 0);
         if (fd < 0) {
-            return DEVICE + ": " + Errno.name(-fd);
+            return switch (Errno.name(-fd)) {
+                case "EACCES", "EPERM" -> DEVICE + " may not be opened by this user: sudo usermod -aG kvm $USER, and log in again";
+                case "ENOENT" -> "no " + DEVICE + ": switch virtualisation on in the firmware, then sudo modprobe kvm_intel or kvm_amd";
+                default -> DEVICE + " cannot be opened: " + Errno.name(-fd);
+            };
         }
         try (FileDescriptor opened = FileDescriptor.adopt(fd)) {
             long version = Ioctl.call(opened.fd(), KVM_GET_API_VERSION(), 0);

@@ -53,7 +53,7 @@ public final class DemoCommand implements Callable<Integer> {
     PrintWriter out = commandLine.getOut();
     String missing = guest == Guest.builtin ? Kvm.unusable() : NetworkLab.unavailable();
     if (!missing.isEmpty()) {
-      String instead = guest == Guest.builtin ? "; needed is read and write access to it, or run: dyad demo --guest linux" : "";
+      String instead = guest == Guest.builtin ? "; or, without KVM: dyad demo --guest linux" : "";
       throw new CommandFailure(ExitCode.PERMISSION, missing + instead);
     }
     boolean json = output == OutputFormat.json;
