@@ -39,7 +39,7 @@ class ArchitectureTest {
           Map.entry("disk", List.of("wire", "link")),
           Map.entry(
               "node", List.of("epoch", "wire", "json", "observe", "arbiter", "vm", "vm.qemu", "vm.kvm", "memory", "link", "net", "disk")),
-          Map.entry("cli", List.of("node", "json", "observe", "epoch", "link")));
+          Map.entry("cli", List.of("node", "json", "observe", "epoch", "link", "arbiter")));
 
   @TestFactory
   Stream<DynamicTest> shouldOnlyImportDownwards() {

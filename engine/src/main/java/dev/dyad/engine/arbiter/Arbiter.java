@@ -1,5 +1,7 @@
 package dev.dyad.engine.arbiter;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * Decides which side may go on alone. Asked only after the loss of the peer, never while protected.
  *
@@ -20,6 +22,15 @@ public interface Arbiter extends AutoCloseable {
 
   /** The newest generation that was won by anybody; −1 when the arbiter cannot be reached. */
   long current();
+
+  /**
+   * The newest generation that anybody is known to have won, without asking: at least what {@link #current} and {@link #request} have shown. Any
+   * thread; one load. Good for holding back, not for going on.
+   */
+  long newest();
+
+  /** Why the last answer was {@link Verdict#UNREACHABLE}, or −1, as one line; null when it was not. */
+  @Nullable String problem();
 
   /**
    * Tries to win {@code generation}.

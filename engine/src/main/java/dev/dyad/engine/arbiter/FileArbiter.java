@@ -141,6 +141,7 @@ public final class FileArbiter implements Arbiter {
    * The newest generation that anybody on this host has won or is just winning. Any thread; one load. Good for holding back, not
    * for going on.
    */
+  @Override
   public long newest() {
     return GenerationFile.newestNamed(view.hostVirt());
   }
@@ -246,6 +247,7 @@ public final class FileArbiter implements Arbiter {
   }
 
   /** Why the last answer was UNREACHABLE, as one line; null when it was not. */
+  @Override
   public synchronized @Nullable String problem() {
     return problem;
   }

@@ -53,7 +53,7 @@ public final class AttachCommand implements Callable<Integer> {
   @Override
   public Integer call() throws InterruptedException {
     AttachedQemu.Options wanted =
-        new AttachedQemu.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, taps);
+        new AttachedQemu.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, taps, options.linkConfig());
     try (StopSignal stop = new StopSignal();
         AttachedQemu attached = AttachedQemu.attach(which.qmp, which.pid, wanted);
         StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), "primary-" + ProcessHandle.current().pid(), attached::report, NodeReports::text)) {

@@ -1,15 +1,26 @@
 package dev.dyad.engine.cli;
 
 import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.epoch.EpochConfig;
+import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.link.SharedKey;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /** The options that both sides of a pair have. */
 final class NodeOptions {
+  /** Lower case, as it is typed. */
+  enum LinkKind {
+    auto,
+    rdma,
+    tcp
+  }
+
   @Option(names = "--key", paramLabel = "FILE", description = "key that both hosts know, mode 0600; without one only loopback is used")
   @Nullable Path key;
 
@@ -21,8 +32,25 @@ final class NodeOptions {
       description = "silence after which a side takes its peer for lost; equal on both (default ${DEFAULT-VALUE})")
   long boundNanos;
 
-  @Option(names = "--arbiter", paramLabel = "FILE", description = "generation file of a pair on one host (default: in the runtime directory)")
-  @Nullable Path arbiter;
+  @Option(
+      names = "--arbiter",
+      paramLabel = "FILE|URL",
+      description = "who decides which side goes on alone: http://HOST:PORT of an etcd (several separated by commas), or for two sides on one host a file (default: one in the runtime directory)")
+  @Nullable String arbiter;
+
+  @Option(
+      names = "--link",
+      paramLabel = "KIND",
+      defaultValue = "auto",
+      description = "between two hosts: rdma, tcp, or auto: rdma where both sides can (default); 'dyad status' says what is used, and why not rdma")
+  LinkKind link = LinkKind.auto;
+
+  @Option(
+      names = "--rdma",
+      split = ",",
+      paramLabel = "NAME=VALUE",
+      description = "how rdma is used: device, port, gid, mtu, queue-pairs, depth, receives, stripe, timeout, retries, traffic-class, beat-ms, silence-ms; without: the device that has this side's address, one queue pair, times by --bound")
+  Map<String, String> rdma = Map.of();
 
   @Option(names = "--busy-poll", description = "spin instead of sleeping: lower latency for a core of its own")
   boolean busyPoll;
@@ -39,18 +67,31 @@ final class NodeOptions {
   }
 
   /**
-   * The generation file, or null for the default one. Without an arbiter that both sides share, a cut link would leave the guest running twice.
+   * The arbiter, or null for the default one. Without one that both sides share, a cut link would leave the guest running twice.
    *
    * @param peer the address at which the two sides meet
-   * @throws CommandFailure when that is not this host's own and no file was named
+   * @throws CommandFailure when that is not this host's own and no arbiter was named
    */
-  @Nullable Path arbiterFor(SocketAddress peer) {
-    if (arbiter == null && peer.isInet() && !peer.toInet().getAddress().isLoopbackAddress()) {
+  @Nullable ArbiterPlace arbiterFor(SocketAddress peer) {
+    if (arbiter != null) {
+      return new ArbiterPlace(arbiter);
+    }
+    if (peer.isInet() && !peer.toInet().getAddress().isLoopbackAddress()) {
       throw new CommandFailure(
           ExitCode.USAGE,
-          peer + " is not on this host, and the two sides of a pair must share an arbiter; the only one so far is a file, for two sides on one host: use a loopback address, or name it with --arbiter FILE if both sides run on this host all the same");
+          peer + " is not on this host, and the two sides of a pair must share an arbiter; needed is an etcd that both reach: --arbiter http://HOST:2379 (or a file, if both sides run on this host all the same)");
     }
-    return arbiter;
+    return null;
+  }
+
+  LinkConfig linkConfig() {
+    LinkConfig.Wish wish =
+        switch (link) {
+          case auto -> LinkConfig.Wish.AUTO;
+          case rdma -> LinkConfig.Wish.RDMA;
+          case tcp -> LinkConfig.Wish.TCP;
+        };
+    return LinkConfig.of(wish, Duration.ofNanos(boundNanos), core, rdma);
   }
 
   EpochConfig epochs(long periodNanos, boolean adaptive) {

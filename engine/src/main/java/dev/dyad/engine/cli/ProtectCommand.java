@@ -61,7 +61,7 @@ public final class ProtectCommand implements Callable<Integer> {
   public Integer call() throws InterruptedException {
     ProtectedMicroVm.Machine machine = new ProtectedMicroVm.Machine(memoryBytes, vcpus, udp, pages, writesPerTick, stopAfter);
     ProtectedMicroVm.Options wanted =
-        new ProtectedMicroVm.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core);
+        new ProtectedMicroVm.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, options.linkConfig());
     try (StopSignal stop = new StopSignal();
         ProtectedMicroVm running = ProtectedMicroVm.boot(machine, wanted)) {
       System.err.println(guest + " guest runs, its service at UDP " + running.udp() + "; looking for a standby at " + standby);

@@ -64,7 +64,7 @@ public final class StandbyCommand implements Callable<Integer> {
             new QemuStandbyHost.Options(netdevs, taps, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)));
     EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen)));
     StandbyConfig config =
-        new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core);
+        new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core, options.linkConfig());
     String name = "standby-" + ProcessHandle.current().pid();
     try (StopSignal stop = new StopSignal();
         StandbyNode node = new StandbyNode(config, host)) {
@@ -97,7 +97,7 @@ public final class StandbyCommand implements Callable<Integer> {
   /** A microVM lives on in this process, which becomes its primary. */
   private int goOn(StandbyNode.Promoted promoted, StopSignal stop) throws InterruptedException {
     ProtectedMicroVm.Options wanted =
-        new ProtectedMicroVm.Options("", peer, options.sharedKey(), options.epochs(periodNanos, true), options.arbiterFor(listen), options.busyPoll, options.core);
+        new ProtectedMicroVm.Options("", peer, options.sharedKey(), options.epochs(periodNanos, true), options.arbiterFor(listen), options.busyPoll, options.core, options.linkConfig());
     try (ProtectedMicroVm running = ProtectedMicroVm.goOn(promoted, udp, wanted)) {
       System.err.println(
           "the guest goes on here, from epoch " + promoted.epoch() + ", generation " + promoted.generation() + ", its service at UDP " + running.udp()

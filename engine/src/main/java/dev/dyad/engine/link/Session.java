@@ -1,6 +1,5 @@
 package dev.dyad.engine.link;
 
-import dev.dyad.engine.link.rdma.RdmaConfig;
 import dev.dyad.engine.link.rdma.RdmaSetup;
 import dev.dyad.engine.link.shm.ShmReplicaLink;
 import dev.dyad.engine.link.shm.ShmReplicationLink;
@@ -47,9 +46,17 @@ public final class Session implements AutoCloseable {
     return peer.isInternet() ? new TcpReplicaLink(peer.release(), ringBytes) : ShmReplicaLink.create(peer.release(), ringBytes);
   }
 
-  /** Takes the connection for a link over RDMA, or over tcp if that is allowed and RDMA cannot be used; the set-up tells which it is. */
-  public RdmaSetup overRdma(RdmaConfig config) {
-    return new RdmaSetup(peer, ringBytes, config);
+  /** Whether the two sides may be different hosts. */
+  public boolean isInternet() {
+    return peer.isInternet();
+  }
+
+  /**
+   * Takes an internet connection for a link over RDMA, or over tcp if that is wished or allowed; the set-up tells which it is. The other side must do
+   * the same: what each can do is told first.
+   */
+  public RdmaSetup overRdma(LinkConfig config) {
+    return new RdmaSetup(peer, ringBytes, config.rdma().withTcpWillDo(config.wish() != LinkConfig.Wish.RDMA), config.wish() == LinkConfig.Wish.TCP ? "tcp was asked for here" : "");
   }
 
   @Override

@@ -2,9 +2,11 @@ package dev.dyad.engine.node;
 
 import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.SocketAddress;
-import dev.dyad.engine.arbiter.FileArbiter;
+import dev.dyad.engine.arbiter.Arbiter;
+import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
+import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.link.SharedKey;
 import dev.dyad.engine.net.GuestNic;
 import dev.dyad.engine.net.GuestOutput;
@@ -42,7 +44,7 @@ public final class AttachedQemu implements AutoCloseable {
    * What the operator says.
    *
    * @param name of the guest, or empty: {@code qemu-PID}
-   * @param generationFile of the arbiter, or null for the default in the runtime directory
+   * @param arbiter where it is; null: a file in the runtime directory
    * @param taps by netdev id, the TAP through which this process carries the frames of a NIC that hangs on a socket
    */
   public record Options(
@@ -50,17 +52,24 @@ public final class AttachedQemu implements AutoCloseable {
       SocketAddress standby,
       @Nullable SharedKey key,
       EpochConfig epochs,
-      @Nullable Path generationFile,
+      @Nullable ArbiterPlace arbiter,
       boolean busyPoll,
       int core,
-      Map<String, String> taps) {
+      Map<String, String> taps,
+      LinkConfig link) {
     public Options {
       taps = Map.copyOf(taps);
+    }
+
+    /** Over what the two hosts have. */
+    public Options(
+        String name, SocketAddress standby, @Nullable SharedKey key, EpochConfig epochs, @Nullable ArbiterPlace arbiter, boolean busyPoll, int core, Map<String, String> taps) {
+      this(name, standby, key, epochs, arbiter, busyPoll, core, taps, LinkConfig.standard());
     }
   }
 
   private final QemuAttach qemu;
-  private final FileArbiter arbiter;
+  private final Arbiter arbiter;
   private final List<LearnedAddresses> learned = new ArrayList<>();
   private final EventFd netBell = new EventFd();
   private final List<NicSplice> splices = new ArrayList<>();
@@ -69,7 +78,7 @@ public final class AttachedQemu implements AutoCloseable {
   private final NetThread net;
   private final Thread netThread;
 
-  private AttachedQemu(QemuAttach qemu, Options options, FileArbiter arbiter, String name, Path generationFile, long generation, long firstEpoch, boolean promoted) {
+  private AttachedQemu(QemuAttach qemu, Options options, Arbiter arbiter, String name, ArbiterPlace place, long generation, long firstEpoch, boolean promoted) {
     this.qemu = qemu;
     this.arbiter = arbiter;
     OutputEpoch epoch = new OutputEpoch(firstEpoch);
@@ -100,9 +109,10 @@ public final class AttachedQemu implements AutoCloseable {
               PrimaryConfig.SNAPSHOT_PAGES,
               PrimaryConfig.DELTA_CACHE_BYTES,
               options.busyPoll(),
-              options.core());
+              options.core(),
+              options.link());
       byte[] description = qemu.description().toJson().getBytes(StandardCharsets.UTF_8);
-      MachineEnvelope envelope = new MachineEnvelope(name, generationFile.toString(), options.epochs().detectorNanos(), description);
+      MachineEnvelope envelope = new MachineEnvelope(name, place.text(), options.epochs().detectorNanos(), description);
       GuestOutput output = new GuestOutput(epoch, gate, nics);
       node = new PrimaryNode(config, qemu, output, new NodePage(nics, learned), arbiter, MACHINE_KIND, envelope);
       net = new NetThread(served, netBell, node::doorbell, false);
@@ -138,13 +148,12 @@ public final class AttachedQemu implements AutoCloseable {
     QemuAttach qemu = qmp != null ? QemuAttach.attach(qmp) : QemuAttach.attach(pid);
     try {
       String name = options.name().isEmpty() ? "qemu-" + qemu.pid() : options.name();
-      Path file = options.generationFile();
-      Path generationFile = file != null ? file : RuntimeDirectory.path().resolve(name + ".generation");
-      FileArbiter arbiter = FileArbiter.open(generationFile);
+      ArbiterPlace place = PrimaryNode.place(options.arbiter(), options.name(), name);
+      Arbiter arbiter = place.open(name);
       try {
-        long generation = PrimaryNode.generationFor(arbiter, qemu.identity(), generationFile.toString());
+        long generation = PrimaryNode.generationFor(arbiter, qemu.identity(), place.what(name));
         RedirectorPair.orphans(commands(qemu)).forEach(netdev -> RedirectorPair.removeOrphan(commands(qemu), netdev));
-        return new AttachedQemu(qemu, options, arbiter, name, generationFile, generation, 1, false);
+        return new AttachedQemu(qemu, options, arbiter, name, place, generation, 1, false);
       } catch (RuntimeException e) {
         arbiter.close();
         throw e;

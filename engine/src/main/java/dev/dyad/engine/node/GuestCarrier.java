@@ -1,7 +1,7 @@
 package dev.dyad.engine.node;
 
 import dev.dyad.bindings.linux.EventFd;
-import dev.dyad.engine.arbiter.FileArbiter;
+import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.net.HeldOutput;
 import dev.dyad.engine.net.LearnedAddresses;
 import dev.dyad.engine.net.NetThread;
@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
  * Carries the frames of a guest that has gone on at this host between its sockets and the TAPs, unprotected, until somebody protects it
  * again: that process then carries them.
  *
- * <p>Whatever happens, nothing leaves here once a newer generation was won: the gate looks at the arbiter's file. Opened while the guest
+ * <p>Whatever happens, nothing leaves here once a newer generation was won: the gate looks at what is known of the arbiter. Opened while the guest
  * still waits, so that what is missing is known before it is needed; {@link #start} is the promotion's, everything else the control thread's.
  */
 final class GuestCarrier implements AutoCloseable {
@@ -38,7 +38,7 @@ final class GuestCarrier implements AutoCloseable {
 
   private final List<String> netdevs;
   private final Opener opener;
-  private final FileArbiter arbiter;
+  private final Arbiter arbiter;
   private final Map<String, SocketSplice> splices = new LinkedHashMap<>();
   private @Nullable Running running;
   private long generation;
@@ -46,7 +46,7 @@ final class GuestCarrier implements AutoCloseable {
   /**
    * @param arbiter of the guest; ours to close
    */
-  GuestCarrier(List<String> netdevs, Opener opener, FileArbiter arbiter) {
+  GuestCarrier(List<String> netdevs, Opener opener, Arbiter arbiter) {
     this.netdevs = List.copyOf(netdevs);
     this.opener = opener;
     this.arbiter = arbiter;
@@ -102,7 +102,7 @@ final class GuestCarrier implements AutoCloseable {
     if (running != null && protectedByAnother) {
       stop();
       closeAll();
-    } else if (running == null && generation != 0 && !protectedByAnother && arbiter.newest() == generation) {
+    } else if (running == null && generation != 0 && !protectedByAnother && arbiter.current() == generation) {
       try {
         openAll();
         start();

@@ -1,23 +1,22 @@
 package dev.dyad.engine.node;
 
 import dev.dyad.engine.arbiter.Arbiter;
-import dev.dyad.engine.arbiter.FileArbiter;
+import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
 import dev.dyad.engine.vm.kvm.KvmStandby;
 import dev.dyad.engine.vm.kvm.MicroVm;
-import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /** What a standby for microVMs brings along: the machine that waits lives in this process. Control thread. */
 public final class KvmStandbyHost implements StandbyNode.Host {
-  private final @Nullable Path generationFile;
+  private final @Nullable ArbiterPlace arbiter;
 
   /**
-   * @param generationFile of the arbiter, or null for the one that the primary names
+   * @param arbiter where it is, or null: the one that the primary names
    */
-  public KvmStandbyHost(@Nullable Path generationFile) {
-    this.generationFile = generationFile;
+  public KvmStandbyHost(@Nullable ArbiterPlace arbiter) {
+    this.arbiter = arbiter;
   }
 
   @Override
@@ -37,7 +36,7 @@ public final class KvmStandbyHost implements StandbyNode.Host {
 
   @Override
   public Arbiter arbiter(MachineEnvelope envelope) {
-    return FileArbiter.open(generationFile != null ? generationFile : Path.of(envelope.generationFile()));
+    return (arbiter != null ? arbiter : new ArbiterPlace(envelope.arbiter())).open(envelope.name());
   }
 
   @Override

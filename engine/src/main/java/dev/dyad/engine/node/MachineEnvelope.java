@@ -11,11 +11,11 @@ import java.io.UncheckedIOException;
  * What the primary tells the standby of its guest before any page: the node's own part around the hypervisor's description.
  *
  * @param name of the guest
- * @param generationFile the arbiter's file when both sides share a host, else empty
+ * @param arbiter where the primary's is, {@link dev.dyad.engine.arbiter.ArbiterPlace}
  * @param detectorNanos the primary's detector bound, which both sides must use
  * @param description for the hypervisor's part to build a machine from
  */
-public record MachineEnvelope(String name, String generationFile, long detectorNanos, byte[] description) {
+public record MachineEnvelope(String name, String arbiter, long detectorNanos, byte[] description) {
   private static final int VERSION = 1;
 
   byte[] encode() {
@@ -23,7 +23,7 @@ public record MachineEnvelope(String name, String generationFile, long detectorN
     try (DataOutputStream out = new DataOutputStream(bytes)) {
       out.writeShort(VERSION);
       out.writeUTF(name);
-      out.writeUTF(generationFile);
+      out.writeUTF(arbiter);
       out.writeLong(detectorNanos);
       out.write(description);
     } catch (IOException e) {

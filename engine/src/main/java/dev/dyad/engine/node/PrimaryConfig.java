@@ -2,6 +2,7 @@ package dev.dyad.engine.node;
 
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.engine.epoch.EpochConfig;
+import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.link.SharedKey;
 import org.jspecify.annotations.Nullable;
 
@@ -18,6 +19,7 @@ import org.jspecify.annotations.Nullable;
  * @param deltaCacheBytes memory for last-sent versions of pages, from which deltas are made
  * @param busyPoll whether the epoch thread spins instead of sleeping
  * @param core the core to pin the epoch thread to, −1 for none
+ * @param link over what to replicate
  */
 public record PrimaryConfig(
     String name,
@@ -29,9 +31,25 @@ public record PrimaryConfig(
     int snapshotPages,
     long deltaCacheBytes,
     boolean busyPoll,
-    int core) {
+    int core,
+    LinkConfig link) {
 
   public static final long RING_BYTES = 64L << 20;
   public static final int SNAPSHOT_PAGES = 16_384;
   public static final long DELTA_CACHE_BYTES = 128L << 20;
+
+  /** Over what the two hosts have. */
+  public PrimaryConfig(
+      String name,
+      String identity,
+      @Nullable SocketAddress standby,
+      @Nullable SharedKey key,
+      EpochConfig epochs,
+      long ringBytes,
+      int snapshotPages,
+      long deltaCacheBytes,
+      boolean busyPoll,
+      int core) {
+    this(name, identity, standby, key, epochs, ringBytes, snapshotPages, deltaCacheBytes, busyPoll, core, LinkConfig.standard());
+  }
 }

@@ -3,17 +3,20 @@ package dev.dyad.engine.node;
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.bindings.linux.Threads;
 import dev.dyad.engine.arbiter.Arbiter;
+import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.epoch.PrimaryProtocol;
 import dev.dyad.engine.epoch.PrimaryState;
 import dev.dyad.engine.link.Channel;
 import dev.dyad.engine.link.Handshake;
 import dev.dyad.engine.link.Offer;
+import dev.dyad.engine.link.LinkMaker;
 import dev.dyad.engine.link.PeerSocket;
 import dev.dyad.engine.link.ReplicationLink;
 import dev.dyad.engine.link.Role;
 import dev.dyad.engine.memory.MemoryFrame;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.observe.EpochMetrics;
+import dev.dyad.engine.observe.RuntimeDirectory;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.Hypervisor;
 import dev.dyad.engine.wire.RefusedException;
@@ -32,8 +35,13 @@ import org.jspecify.annotations.Nullable;
  * <p>Does not own hypervisor, output and arbiter: who made them closes them, after {@link #awaitEnd}.
  */
 public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
-  private static final Duration CONNECT_BOUND = Duration.ofSeconds(5);
+  private static final Duration CONNECT_BOUND = Duration.ofSeconds(10);
+
+  /** Pause before the next attempt to connect: twice as long after each that failed, or whose link did not last. */
   private static final long RETRY_MILLIS = 200;
+
+  private static final long RETRY_MILLIS_MAX = 2_000;
+  private static final long LASTING_NANOS = 5_000_000_000L;
 
   private final PrimaryConfig config;
   private final Hypervisor hypervisor;
@@ -47,7 +55,13 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   private final AllocationMeter allocation;
   private final ScheduledExecutorService control = Executors.newSingleThreadScheduledExecutor(daemon("control"));
   private final ScheduledExecutorService dialer = Executors.newSingleThreadScheduledExecutor(daemon("control-connect"));
+  private final LinkMaker links;
   private volatile String connectProblem = "";
+
+  /** Guarded by this. */
+  private long retryMillis = RETRY_MILLIS;
+
+  private long linkedNanos;
 
   /**
    * @param nodePage what the standby is to know of the guest's network
@@ -62,6 +76,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     this.output = output;
     this.machineKind = machineKind;
     this.machine = machine.encode();
+    links = new LinkMaker(config.link());
     loop = new PrimaryLoop(config, hypervisor, output, nodePage, metrics, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
     allocation = new AllocationMeter(thread.threadId());
@@ -71,20 +86,35 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
    * The generation under which the guest of {@code identity} may be protected: 1 for a guest that nobody has protected yet, the
    * next one for the guest that holds the last.
    *
+   * @param what holds the generation, in words
    * @throws NotStartedException when another guest holds the last one
    */
-  public static long generationFor(Arbiter arbiter, String identity, String where) {
+  public static long generationFor(Arbiter arbiter, String identity, String what) {
     long newest = arbiter.current();
     if (newest < 0) {
       throw new NotStartedException(
-          NotStartedException.Obstacle.UNAVAILABLE, "the arbiter " + where + " does not answer; needed is one that both sides reach");
+          NotStartedException.Obstacle.UNAVAILABLE, "the arbiter does not answer (" + arbiter.problem() + "); needed is one that both sides reach");
     }
     if (newest > 0 && arbiter.request(newest, identity) != Arbiter.Verdict.GRANTED) {
       throw new NotStartedException(
           NotStartedException.Obstacle.HELD_ELSEWHERE,
-          "generation " + newest + " in " + where + " is held by another machine, which has gone on with this guest; end this machine, or, if the other is gone for good, remove that file and run the same command again");
+          "generation " + newest + " is held by another machine, which has gone on with this guest; end this machine, or, if the other is gone for good, remove " + what + " and run the same command again");
     }
     return newest + 1;
+  }
+
+  /**
+   * Where the arbiter of a guest is.
+   *
+   * @param asked by the operator; null: a file in the runtime directory
+   * @param given name by the operator, or empty
+   * @param name that the guest has
+   */
+  static ArbiterPlace place(@Nullable ArbiterPlace asked, String given, String name) {
+    if (asked != null && asked.isShared() && given.isEmpty()) {
+      throw new IllegalArgumentException("the guest has no name; an arbiter that hosts share needs one of its own for each guest: add --name NAME");
+    }
+    return asked != null ? asked : ArbiterPlace.file(RuntimeDirectory.path().resolve(name + ".generation"));
   }
 
   /** Starts with a guest that runs here under {@code generation}, which is still to be won. */
@@ -176,8 +206,22 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   public void findStandby() {
     SocketAddress standby = config.standby();
     if (standby != null) {
-      dialer.schedule(() -> dial(standby), RETRY_MILLIS, TimeUnit.MILLISECONDS);
+      dialer.schedule(() -> dial(standby), pauseBeforeDialing(), TimeUnit.MILLISECONDS);
     }
+  }
+
+  private synchronized long pauseBeforeDialing() {
+    if (linkedNanos != 0 && System.nanoTime() - linkedNanos > LASTING_NANOS) {
+      retryMillis = RETRY_MILLIS;
+    }
+    linkedNanos = 0;
+    long pause = retryMillis;
+    retryMillis = Math.min(2 * retryMillis, RETRY_MILLIS_MAX);
+    return pause;
+  }
+
+  private synchronized void linked() {
+    linkedNanos = System.nanoTime();
   }
 
   private void dial(SocketAddress standby) {
@@ -185,15 +229,17 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
       return;
     }
     if (loop.state() != PrimaryState.ALONE) {
-      findStandby(); // undecided who goes on: no link may come before the verdict
+      // Undecided who goes on: no link may come before the verdict.
+      dialer.schedule(() -> dial(standby), RETRY_MILLIS, TimeUnit.MILLISECONDS);
       return;
     }
     GuestMemory memory = hypervisor.memory();
     long bytes = memory.pages() << GuestMemory.PAGE_SHIFT;
     Offer offer = new Offer(Role.PRIMARY, Channel.MEMORY, loop.generation(), config.ringBytes(), bytes, MemoryFrame.digest(memory));
     try {
-      ReplicationLink link = Handshake.call(PeerSocket.connect(standby, CONNECT_BOUND), offer, config.key()).sendingEnd();
+      ReplicationLink link = links.sendingEnd(Handshake.call(PeerSocket.connect(standby, CONNECT_BOUND), offer, config.key()));
       connectProblem = "";
+      linked();
       loop.post(() -> loop.offer(link, machineKind, machine));
     } catch (IOException | RefusedException | RuntimeException e) {
       connectProblem = String.valueOf(e.getMessage());
@@ -216,6 +262,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("state", state.name());
     report.put("protected", isProtected);
     report.put("why", isProtected ? "" : connectProblem.isEmpty() ? loop.why() : loop.why() + "; " + connectProblem);
+    report.put("link", links.text(isLinked(state)));
     report.put("generation", loop.generation());
     report.put("epoch", loop.openEpoch());
     report.put("epochs", metrics.epochsCommitted());
@@ -235,6 +282,13 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("droppedPackets", output.droppedFrames());
     report.put("allocatedBytesPerEpoch", allocation.bytesPerEpoch(metrics.epochsCommitted()));
     return report;
+  }
+
+  private static boolean isLinked(PrimaryState state) {
+    return switch (state) {
+      case SYNCING, JOINING, PROTECTED, HANDING_OVER, LEAVING -> true;
+      default -> false;
+    };
   }
 
   @Override

@@ -2,9 +2,11 @@ package dev.dyad.engine.node;
 
 import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.SocketAddress;
-import dev.dyad.engine.arbiter.FileArbiter;
+import dev.dyad.engine.arbiter.Arbiter;
+import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
+import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.link.SharedKey;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.net.HeldOutput;
@@ -67,20 +69,21 @@ public final class ProtectedMicroVm implements AutoCloseable {
    *
    * @param name of the guest, or empty: {@code microvm-PID}, and after a take-over the name that it had
    * @param standby where the (next) standby listens; null: the guest runs without
-   * @param generationFile of the arbiter, or null: in the runtime directory, and after a take-over the primary's
+   * @param arbiter where it is; null: a file in the runtime directory, and after a take-over the primary's
    */
   public record Options(
       String name,
       @Nullable SocketAddress standby,
       @Nullable SharedKey key,
       EpochConfig epochs,
-      @Nullable Path generationFile,
+      @Nullable ArbiterPlace arbiter,
       boolean busyPoll,
-      int core) {}
+      int core,
+      LinkConfig link) {}
 
   private final MicroVm machine;
   private final MicroVmDescription description;
-  private final FileArbiter arbiter;
+  private final Arbiter arbiter;
   private final UdpGateway gateway;
   private final NicPort nic;
   private final EventFd netBell = new EventFd();
@@ -93,7 +96,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
   private final BuiltinGuestStatus guest;
 
   private ProtectedMicroVm(
-      MicroVm machine, MicroVmDescription description, UdpGateway gateway, FileArbiter arbiter, Path generationFile, String name, Options options, long generation, long firstEpoch) {
+      MicroVm machine, MicroVmDescription description, UdpGateway gateway, Arbiter arbiter, ArbiterPlace place, String name, Options options, long generation, long firstEpoch) {
     this.machine = machine;
     this.description = description;
     this.gateway = gateway;
@@ -119,8 +122,9 @@ public final class ProtectedMicroVm implements AutoCloseable {
             PrimaryConfig.SNAPSHOT_PAGES,
             PrimaryConfig.DELTA_CACHE_BYTES,
             options.busyPoll(),
-            options.core());
-    MachineEnvelope envelope = new MachineEnvelope(name, generationFile.toString(), options.epochs().detectorNanos(), description.encode());
+            options.core(),
+            options.link());
+    MachineEnvelope envelope = new MachineEnvelope(name, place.text(), options.epochs().detectorNanos(), description.encode());
     GuestOutput output = new GuestOutput(epoch, gate, List.of(held));
     node = new PrimaryNode(config, new KvmPrimary(machine), output, new NodePage(List.of(held), List.of(learned)), arbiter, MACHINE_KIND, envelope);
     net = new NetThread(List.of(new NetThread.Nic(held, input)), netBell, node::doorbell, false);
@@ -137,18 +141,17 @@ public final class ProtectedMicroVm implements AutoCloseable {
   public static ProtectedMicroVm boot(Machine wanted, Options options) {
     try {
       String name = options.name().isEmpty() ? "microvm-" + ProcessHandle.current().pid() : options.name();
-      Path asked = options.generationFile();
-      Path file = asked != null ? asked : RuntimeDirectory.path().resolve(name + ".generation");
-      FileArbiter arbiter = FileArbiter.open(file);
+      ArbiterPlace place = PrimaryNode.place(options.arbiter(), options.name(), name);
+      Arbiter arbiter = place.open(name);
       try {
-        long generation = PrimaryNode.generationFor(arbiter, identity(), file.toString());
+        long generation = PrimaryNode.generationFor(arbiter, identity(), place.what(name));
         MicroVmDescription described =
             new MicroVmDescription(
                 wanted.memoryBytes(), wanted.vcpus(), MicroVmConfig.MAC, BuiltinGuest.ADDRESS, BuiltinGuest.PORT, wanted.udp());
         MicroVm machine = build(described);
         try {
           machine.boot(wanted.image());
-          ProtectedMicroVm made = assemble(machine, described, described.udp(), arbiter, file, name, options, generation, 1);
+          ProtectedMicroVm made = assemble(machine, described, described.udp(), arbiter, place, name, options, generation, 1);
           machine.resume();
           made.node.start(generation);
           return made;
@@ -175,14 +178,14 @@ public final class ProtectedMicroVm implements AutoCloseable {
     try {
       MachineEnvelope envelope = promoted.envelope();
       String name = options.name().isEmpty() ? envelope.name() : options.name();
-      Path asked = options.generationFile();
-      Path file = asked != null ? asked : Path.of(envelope.generationFile());
+      ArbiterPlace asked = options.arbiter();
+      ArbiterPlace place = asked != null ? asked : new ArbiterPlace(envelope.arbiter());
       MicroVmDescription described = MicroVmDescription.decode(envelope.description());
-      FileArbiter arbiter = FileArbiter.open(file);
+      Arbiter arbiter = place.open(name);
       try {
         ProtectedMicroVm made =
             assemble(
-                KvmStandbyHost.machine(promoted.machine()), described, udp != null ? udp : described.udp(), arbiter, file, name, options, promoted.generation(), promoted.epoch() + 1);
+                KvmStandbyHost.machine(promoted.machine()), described, udp != null ? udp : described.udp(), arbiter, place, name, options, promoted.generation(), promoted.epoch() + 1);
         made.node.startPromoted(promoted.generation(), promoted.epoch() + 1);
         return made;
       } catch (RuntimeException e) {
@@ -195,9 +198,9 @@ public final class ProtectedMicroVm implements AutoCloseable {
   }
 
   private static ProtectedMicroVm assemble(
-      MicroVm machine, MicroVmDescription described, SocketAddress udp, FileArbiter arbiter, Path file, String name, Options options, long generation, long firstEpoch) {
+      MicroVm machine, MicroVmDescription described, SocketAddress udp, Arbiter arbiter, ArbiterPlace place, String name, Options options, long generation, long firstEpoch) {
     UdpGateway gateway = new UdpGateway(udp, described.mac(), described.guestIp(), described.guestPort());
-    ProtectedMicroVm made = new ProtectedMicroVm(machine, described, gateway, arbiter, file, name, options, generation, firstEpoch);
+    ProtectedMicroVm made = new ProtectedMicroVm(machine, described, gateway, arbiter, place, name, options, generation, firstEpoch);
     made.netThread.start();
     return made;
   }

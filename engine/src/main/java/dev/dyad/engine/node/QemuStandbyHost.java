@@ -1,7 +1,7 @@
 package dev.dyad.engine.node;
 
 import dev.dyad.engine.arbiter.Arbiter;
-import dev.dyad.engine.arbiter.FileArbiter;
+import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.net.GuestNic;
 import dev.dyad.engine.net.NicSocket;
 import dev.dyad.engine.net.PacketPort;
@@ -23,6 +23,7 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -40,10 +41,10 @@ public final class QemuStandbyHost implements StandbyNode.Host {
    * @param taps by netdev id, the TAP through which this process carries the frames of a NIC that hangs on a socket
    * @param moreArguments appended to the command line
    * @param commandLine replaces the adapted command line, unless empty
-   * @param generationFile of the arbiter, or null for the one that the primary names
+   * @param arbiter where it is, or null: the one that the primary names
    */
   public record Options(
-      Map<String, String> netdevs, Map<String, String> taps, List<String> moreArguments, List<String> commandLine, @Nullable Path generationFile) {
+      Map<String, String> netdevs, Map<String, String> taps, List<String> moreArguments, List<String> commandLine, @Nullable ArbiterPlace arbiter) {
 
     /** The back ends that QEMU gets here: those that were named, and a socket of ours for each TAP. */
     private Map<String, String> backends(Path directory) {
@@ -65,7 +66,7 @@ public final class QemuStandbyHost implements StandbyNode.Host {
     private final Map<String, RedirectorPair> pairs = new HashMap<>();
     private final @Nullable GuestCarrier carrier;
 
-    Waiting(ReceivingQemu qemu, Path directory, Map<String, String> taps, Path generationFile) {
+    Waiting(ReceivingQemu qemu, Path directory, Map<String, String> taps, Supplier<Arbiter> arbiter) {
       this.qemu = qemu;
       this.directory = directory;
       QmpCommands qmp = (command, arguments) -> qemu.control().execute(command, arguments).toString();
@@ -77,7 +78,7 @@ public final class QemuStandbyHost implements StandbyNode.Host {
             pairs.put(nic.netdev(), RedirectorPair.open(qmp, nic, qemu.pid(), directory));
           }
         }
-        carrier = taps.isEmpty() ? null : new GuestCarrier(List.copyOf(taps.keySet()), netdev -> splice(netdev, taps), FileArbiter.open(generationFile));
+        carrier = taps.isEmpty() ? null : new GuestCarrier(List.copyOf(taps.keySet()), netdev -> splice(netdev, taps), arbiter.get());
       } catch (RuntimeException e) {
         pairs.values().forEach(RedirectorPair::close);
         throw e;
@@ -149,7 +150,7 @@ public final class QemuStandbyHost implements StandbyNode.Host {
     try {
       ReceivingQemu qemu = ReceivingQemu.start(source, new ReceivingQemu.Options(directory, options.backends(directory), options.moreArguments(), options.commandLine()));
       try {
-        return new Waiting(qemu, directory, options.taps(), generationFile(envelope));
+        return new Waiting(qemu, directory, options.taps(), () -> arbiter(envelope));
       } catch (RuntimeException e) {
         qemu.close();
         throw e;
@@ -162,12 +163,8 @@ public final class QemuStandbyHost implements StandbyNode.Host {
 
   @Override
   public Arbiter arbiter(MachineEnvelope envelope) {
-    return FileArbiter.open(generationFile(envelope));
-  }
-
-  private Path generationFile(MachineEnvelope envelope) {
-    Path file = options.generationFile();
-    return file != null ? file : Path.of(envelope.generationFile());
+    ArbiterPlace place = options.arbiter();
+    return (place != null ? place : new ArbiterPlace(envelope.arbiter())).open(envelope.name());
   }
 
   @Override

@@ -2,6 +2,7 @@ package dev.dyad.engine.node;
 
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.engine.epoch.EpochConfig;
+import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.link.SharedKey;
 import org.jspecify.annotations.Nullable;
 
@@ -14,6 +15,13 @@ import org.jspecify.annotations.Nullable;
  * @param ringBytesMax bound of the staging ring
  * @param busyPoll whether the epoch thread spins instead of sleeping
  * @param core the core to pin the epoch thread to, −1 for none
+ * @param link over what to replicate
  */
 public record StandbyConfig(
-    SocketAddress listen, @Nullable SharedKey key, EpochConfig epochs, long ringBytesMax, boolean busyPoll, int core) {}
+    SocketAddress listen, @Nullable SharedKey key, EpochConfig epochs, long ringBytesMax, boolean busyPoll, int core, LinkConfig link) {
+
+  /** Over what the two hosts have. */
+  public StandbyConfig(SocketAddress listen, @Nullable SharedKey key, EpochConfig epochs, long ringBytesMax, boolean busyPoll, int core) {
+    this(listen, key, epochs, ringBytesMax, busyPoll, core, LinkConfig.standard());
+  }
+}

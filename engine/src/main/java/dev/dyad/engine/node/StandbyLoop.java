@@ -434,6 +434,8 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     if (present == null || presentReader == null) {
       throw new IllegalStateException("promotion without a replica");
     }
+    // Also after a handover, whose link is still up: before the guest runs here, nobody else can write here.
+    fenceLink();
     int bytes = presentReader.appliedStateBytes();
     present.promote(stateVirt + EpochCutter.NODE_BYTES, bytes - EpochCutter.NODE_BYTES);
     machine = null;

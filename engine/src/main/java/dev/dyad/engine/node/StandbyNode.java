@@ -6,6 +6,7 @@ import dev.dyad.bindings.linux.Threads;
 import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.epoch.StandbyProtocol;
 import dev.dyad.engine.epoch.StandbyState;
+import dev.dyad.engine.link.LinkMaker;
 import dev.dyad.engine.link.PeerListener;
 import dev.dyad.engine.link.ReplicaLink;
 import dev.dyad.engine.link.Role;
@@ -13,6 +14,9 @@ import dev.dyad.engine.link.Session;
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
+import java.io.IOException;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -26,7 +30,8 @@ import org.jspecify.annotations.Nullable;
  * A standby: listens, builds machines, runs the loop, and hands over the promoted machine.
  */
 public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
-  private static final Duration HANDSHAKE_BOUND = Duration.ofSeconds(5);
+  private static final Logger LOG = System.getLogger("dyad.standby");
+  private static final Duration HANDSHAKE_BOUND = Duration.ofSeconds(10);
 
   /** What a standby needs of the hypervisor's part and of its host. Called on the control thread. */
   public interface Host {
@@ -54,6 +59,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   private final StandbyConfig config;
   private final Host host;
   private final EpochMetrics metrics = new EpochMetrics();
+  private final LinkMaker links;
   private final StandbyLoop loop;
   private final Thread thread;
   private final PeerListener listener;
@@ -69,6 +75,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   public StandbyNode(StandbyConfig config, Host host) {
     this.config = config;
     this.host = host;
+    links = new LinkMaker(config.link());
     loop = new StandbyLoop(config.epochs(), config.busyPoll(), metrics, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
     listener = new PeerListener(config.listen(), Role.STANDBY, config.ringBytesMax(), config.key(), HANDSHAKE_BOUND, offer -> {}, this::accept);
@@ -119,8 +126,12 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   }
 
   private void accept(Session session) {
-    ReplicaLink link = session.receivingEnd();
-    loop.post(() -> loop.offer(link, session.offer().generation()));
+    try {
+      ReplicaLink link = links.receivingEnd(session);
+      loop.post(() -> loop.offer(link, session.offer().generation()));
+    } catch (IOException | RuntimeException e) {
+      LOG.log(Level.WARNING, "no link to the primary: {0}", e.getMessage());
+    }
   }
 
   private void runLoop() {
@@ -232,6 +243,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     report.put("state", state.name());
     report.put("protected", state == StandbyState.READY);
     report.put("why", loop.why());
+    report.put("link", links.text(state == StandbyState.RECEIVING || state == StandbyState.READY));
     report.put("generation", loop.generation());
     report.put("epoch", loop.wholeEpoch());
     return report;

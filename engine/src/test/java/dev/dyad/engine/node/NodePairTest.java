@@ -143,7 +143,7 @@ class NodePairTest {
 
               @Override
               public Arbiter arbiter(MachineEnvelope envelope) {
-                return FileArbiter.open(Path.of(envelope.generationFile()));
+                return FileArbiter.open(Path.of(envelope.arbiter()));
               }
 
               @Override

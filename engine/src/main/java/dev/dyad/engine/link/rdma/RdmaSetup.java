@@ -37,13 +37,26 @@ public final class RdmaSetup {
   private final PeerSocket peer;
   private final long ringBytes;
   private final RdmaConfig config;
+  private final String without;
   private String fallback = "";
+  private String text = "";
 
   /** @param peer after the handshake; owned by the link that comes of it, closed if none does */
   public RdmaSetup(PeerSocket peer, long ringBytes, RdmaConfig config) {
+    this(peer, ringBytes, config, "");
+  }
+
+  /** @param without why no device is to be used, or empty */
+  public RdmaSetup(PeerSocket peer, long ringBytes, RdmaConfig config, String without) {
     this.peer = peer;
     this.ringBytes = ringBytes;
     this.config = config;
+    this.without = without;
+  }
+
+  /** What the link is, in one line: its device and path, or tcp and why. */
+  public String text() {
+    return text;
   }
 
   /** Why the link is one over tcp, in one line; empty when it is over RDMA. */
@@ -87,9 +100,11 @@ public final class RdmaSetup {
         if (!ours.tcpWillDo() || !theirs.tcpWillDo()) {
           throw new IOException("no link over RDMA: " + fallback + "; mend that, or allow tcp on both sides");
         }
+        text = "tcp: " + fallback;
         return null;
       }
       confirm(port, theirs, isReceiving ? theirs : ours);
+      text = port.text();
       return port;
     } catch (IOException | RuntimeException e) {
       if (port != null) {
@@ -120,6 +135,10 @@ public final class RdmaSetup {
 
   /** @return null when there is no device to use; {@link #fallback} says why */
   private @Nullable VerbsPort open(StagingRing ring, boolean isReceiving) throws IOException {
+    if (!without.isEmpty()) {
+      fallback = without;
+      return null;
+    }
     if (!Verbs.unavailable().isEmpty()) {
       fallback = Verbs.unavailable();
       return null;
@@ -129,23 +148,45 @@ public final class RdmaSetup {
       return null;
     }
     InetAddress local = Sockets.localAddress(peer.fd()).toInet().getAddress();
+    String problem = "";
     for (RdmaDevice candidate : candidates()) {
-      RdmaContext device = RdmaContext.open(candidate.name());
-      Optional<Gid> gid = config.gidIndex() < 0 ? device.gidOf(local) : device.gids().stream().filter(g -> g.index() == config.gidIndex()).findFirst();
-      if (gid.isPresent() && device.port(gid.get().port()).isActive()) {
-        return new VerbsPort(device, gid.get(), ring, isReceiving, config);
+      try {
+        VerbsPort port = open(candidate, local, ring, isReceiving);
+        if (port != null) {
+          return port;
+        }
+      } catch (NativeException e) {
+        problem = "; " + candidate.name() + ": " + e.getMessage();
       }
-      device.close();
     }
-    fallback = "no RDMA device with an active port has the address " + local.getHostAddress() + (config.device().isEmpty() ? "" : " or is " + config.device());
+    fallback = "no RDMA device with an active port has the address " + local.getHostAddress() + (config.device().isEmpty() ? "" : " and is " + config.device()) + problem;
     return null;
   }
 
-  /** The configured device, else all; those on a NUMA node before those on none, so that with two of one address the real one is taken. */
+  private @Nullable VerbsPort open(RdmaDevice candidate, InetAddress local, StagingRing ring, boolean isReceiving) {
+    RdmaContext device = RdmaContext.open(candidate.name());
+    try {
+      Optional<Gid> gid = config.gidIndex() < 0 ? device.gidOf(local) : device.gids().stream().filter(g -> g.index() == config.gidIndex() && isOfPort(g)).findFirst();
+      if (gid.isPresent() && isOfPort(gid.get()) && device.port(gid.get().port()).isActive()) {
+        return new VerbsPort(device, gid.get(), ring, isReceiving, config);
+      }
+    } catch (RuntimeException e) {
+      device.close();
+      throw e;
+    }
+    device.close();
+    return null;
+  }
+
+  private boolean isOfPort(Gid gid) {
+    return config.port() == 0 || gid.port() == config.port();
+  }
+
+  /** The configured device, else all: first those of the wanted NUMA node, then those on any, so that with two of one address the real one is taken. */
   private List<RdmaDevice> candidates() {
     List<RdmaDevice> devices = new ArrayList<>(RdmaDevice.list());
     devices.removeIf(device -> !config.device().isEmpty() && !device.name().equals(config.device()));
-    devices.sort(Comparator.comparingInt(RdmaDevice::numaNode).reversed());
+    devices.sort(Comparator.comparingInt(device -> device.numaNode() < 0 ? 2 : device.numaNode() == config.numaNode() ? 0 : 1));
     return devices;
   }
 }

@@ -59,6 +59,7 @@ final class VerbsPort implements RdmaPort {
   private final int inlineBytes;
 
   private int queuePairs;
+  private int agreedMtu;
   private int stripeBytes;
   private int peerReceives;
   private long peerRing;
@@ -126,7 +127,7 @@ final class VerbsPort implements RdmaPort {
     peerReceives = peer.receives();
     peerRing = peer.ringVirt();
     peerKey = peer.ringKey();
-    int agreedMtu = Math.min(mtu, Integer.numberOfTrailingZeros(peer.mtuBytes()) - 7);
+    agreedMtu = Math.min(mtu, Integer.numberOfTrailingZeros(peer.mtuBytes()) - 7);
     // A receiver that is not ready would be a defect of the credits; a few retries hide no more than a race with its start.
     PathSettings path = new PathSettings(gid.port(), gid.index(), agreedMtu, config.timeout(), config.retries(), config.retries(), config.trafficClass(), 0);
     for (int i = 0; i < pairs.length; i++) {
@@ -142,6 +143,12 @@ final class VerbsPort implements RdmaPort {
       pairs[i].readyToReceive(path, new RemoteQueuePair(peer.numbers()[i], peer.firstPackets()[i], peer.gidHigh(), peer.gidLow(), peer.lid()));
       pairs[i].readyToSend(path, firstPackets[i]);
     }
+  }
+
+  /** What it is, once connected, in one line. */
+  String text() {
+    return "rdma, " + device.name() + " port " + gid.port() + ", GID " + gid.index() + " (" + gid.address() + "), MTU " + PortState.mtuBytes(agreedMtu) + ", "
+        + queuePairs + (queuePairs == 1 ? " queue pair" : " queue pairs");
   }
 
   @Override

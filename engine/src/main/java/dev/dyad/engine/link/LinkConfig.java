@@ -1,0 +1,36 @@
+package dev.dyad.engine.link;
+
+import dev.dyad.engine.link.rdma.RdmaConfig;
+import java.time.Duration;
+import java.util.Map;
+
+/**
+ * Over what two hosts replicate. Two sides of one host that meet at a unix socket share memory, whatever stands here.
+ *
+ * @param wish what is used
+ * @param rdma how, if it is RDMA
+ */
+public record LinkConfig(Wish wish, RdmaConfig rdma) {
+  /** What a side wants. */
+  public enum Wish {
+    /** RDMA where both sides can, else tcp. */
+    AUTO,
+    /** RDMA or nothing. */
+    RDMA,
+    /** Only tcp. */
+    TCP
+  }
+
+  public static LinkConfig standard() {
+    return new LinkConfig(Wish.AUTO, RdmaConfig.standard());
+  }
+
+  /**
+   * @param bound of the node's detector, which the link's own times follow
+   * @param core that drives the link, −1 for any: a device near it is preferred
+   * @param options of RDMA by name, see {@link RdmaConfig#with}
+   */
+  public static LinkConfig of(Wish wish, Duration bound, int core, Map<String, String> options) {
+    return new LinkConfig(wish, RdmaConfig.standard().within(bound).nearCore(core).with(options));
+  }
+}
