@@ -89,6 +89,21 @@ class ArchitectureTest {
         .check(CLASSES);
   }
 
+  /** A lease by a clock that stands still while the host is suspended would be good again after it. */
+  @Test
+  void shouldDecideWhoMayRunByTheClockThatGoesOnDuringSuspension() {
+    noClasses()
+        .that()
+        .haveSimpleName("PrimaryLoop")
+        .or()
+        .haveSimpleName("StandbyLoop")
+        .or()
+        .haveSimpleName("ReleaseGate")
+        .should()
+        .callMethod(System.class, "nanoTime")
+        .check(CLASSES);
+  }
+
   @Test
   void shouldNotLetBindingsKnowTheEngine() {
     noClasses()

@@ -12,6 +12,14 @@ public final class Clocks {
         return System.nanoTime();
     }
 
+    /**
+     * CLOCK_BOOTTIME: as {@link #monotonicNs}, and it goes on while the host is suspended. For whatever must not outlast a sleep that nobody noticed,
+     * such as a lease.
+     */
+    public static long bootNs() {
+        return read(CLOCK_BOOTTIME());
+    }
+
     /** Any clock ({@code CLOCK_*}), by a system call; or {@code -errno}. */
     public static long read(int clock) {
         long at = ThreadScratch.address();

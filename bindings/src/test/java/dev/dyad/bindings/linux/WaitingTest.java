@@ -51,6 +51,13 @@ class WaitingTest {
         }
     }
 
+    /** /proc/uptime counts the time of suspension as well: proc(5). */
+    @Test
+    void shouldCountSuspendedTimeToo() throws java.io.IOException {
+        double uptime = Double.parseDouble(java.nio.file.Files.readString(Path.of("/proc/uptime")).split(" ")[0]);
+        assertEquals(uptime, Clocks.bootNs() / 1e9, 5);
+    }
+
     @Test
     void shouldReadTheClockThatNanoTimeIs() {
         long before = Clocks.monotonicNs();

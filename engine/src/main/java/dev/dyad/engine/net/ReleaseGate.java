@@ -1,5 +1,6 @@
 package dev.dyad.engine.net;
 
+import dev.dyad.bindings.linux.Clocks;
 import java.util.function.LongSupplier;
 
 /**
@@ -39,7 +40,7 @@ public final class ReleaseGate {
   public ReleaseGate(LongSupplier newestGeneration, long heldGeneration) {
     this.newestGeneration = newestGeneration;
     this.heldGeneration = heldGeneration;
-    this.leaseUntilNanos = System.nanoTime();
+    this.leaseUntilNanos = Clocks.bootNs();
   }
 
   /** Whether output may leave at this moment. */
@@ -49,7 +50,7 @@ public final class ReleaseGate {
       return false;
     }
     // Read the clock last: nothing stands between it and the system call but this return.
-    if (alone || System.nanoTime() - leaseUntilNanos < 0) {
+    if (alone || Clocks.bootNs() - leaseUntilNanos < 0) {
       return true;
     }
     refusals.add(1);
@@ -57,11 +58,11 @@ public final class ReleaseGate {
   }
 
   /**
-   * The peer has answered: until {@code nanoTime} of {@link System#nanoTime()} it will not take over. Never moves backwards.
+   * The peer has answered: until that time of {@link Clocks#bootNs()}, which goes on while the host is suspended, it will not take over. Never moves backwards.
    */
-  public void leaseUntil(long nanoTime) {
-    if (nanoTime - leaseUntilNanos > 0) {
-      leaseUntilNanos = nanoTime;
+  public void leaseUntil(long bootNs) {
+    if (bootNs - leaseUntilNanos > 0) {
+      leaseUntilNanos = bootNs;
     }
   }
 

@@ -22,6 +22,11 @@ final class AllocationMeter {
     this.threadId = threadId;
   }
 
+  /** Since the thread began; −1 when it has ended. */
+  long bytes() {
+    return threads.getThreadAllocatedBytes(threadId);
+  }
+
   /** Of the newest window of {@value WINDOW_EPOCHS} epochs or more; null before the first whole one. */
   synchronized @Nullable Double bytesPerEpoch(long epochs) {
     if (epochs - epochsBefore >= WINDOW_EPOCHS) {

@@ -77,6 +77,7 @@ public final class AttachedQemu implements AutoCloseable {
   private final PrimaryNode node;
   private final NetThread net;
   private final Thread netThread;
+  private final AllocationMeter netAllocation;
 
   private AttachedQemu(QemuAttach qemu, Options options, Arbiter arbiter, String name, ArbiterPlace place, long generation, long firstEpoch, boolean promoted) {
     this.qemu = qemu;
@@ -117,6 +118,7 @@ public final class AttachedQemu implements AutoCloseable {
       node = new PrimaryNode(config, qemu, output, new NodePage(nics, learned), arbiter, MACHINE_KIND, envelope);
       net = new NetThread(served, netBell, node::doorbell, false);
       netThread = Thread.ofPlatform().name("net").daemon().start(net);
+      netAllocation = new AllocationMeter(netThread.threadId());
       output.pass();
       gate.goAlone(generation);
       splices.forEach(NicSplice::engage);
@@ -177,7 +179,9 @@ public final class AttachedQemu implements AutoCloseable {
   }
 
   public Map<String, Object> report() {
-    return node.report();
+    Map<String, Object> report = node.report();
+    report.put("netAllocatedBytes", netAllocation.bytes());
+    return report;
   }
 
   /** Whether this side has lost the guest to the other one. */

@@ -3,6 +3,7 @@ package dev.dyad.engine.node;
 import static dev.dyad.bindings.abi.linux.linux_h.POLLIN;
 import static dev.dyad.bindings.abi.linux.linux_h.POLLOUT;
 
+import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.Poll;
 import dev.dyad.engine.epoch.FenceReason;
@@ -31,7 +32,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Thread: epoch. One thread does all of it, since a reply's way (pause, ship, acknowledgement, release) then has no hand-over
  * between threads; see docs/decisions/one-loop.md. Owns protocol, hypervisor and link while it runs. Others only {@link #post}, and the net thread
- * rings {@link #doorbell} when output waits. In steady state it allocates nothing.
+ * rings {@link #doorbell} when output waits. In steady state it allocates nothing. Its one clock is CLOCK_BOOTTIME: stamps, lease and protocol must not stand still
+ * while the host is suspended.
  */
 final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCutter.Overflow, Runnable {
   /** What the loop needs done by threads that may block; both answer with {@link #post}. */
@@ -121,7 +123,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   /** Events from outside, to be posted: {@code post(() -> loop.event(p -> p.onGranted(…)))}. */
   void event(java.util.function.ObjLongConsumer<PrimaryProtocol> event) {
-    event.accept(protocol, System.nanoTime());
+    event.accept(protocol, Clocks.bootNs());
     carryOut();
   }
 
@@ -136,7 +138,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     writer = fresh;
     linkReady = false;
     linkBroken = false;
-    offeredNanos = System.nanoTime();
+    offeredNanos = Clocks.bootNs();
     fresh.begin(protocol.openEpoch(), true);
     if (!fresh.sendMachine(machineKind, machineDescription) || !fresh.sendMemory(hypervisor.memory())) {
       dropLink("the machine's description does not fit the link's ring");
@@ -164,7 +166,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     try {
       while (!finished) {
         int work = runPosted() + serveLink() + stepBaseline() + stepShipping();
-        long now = System.nanoTime();
+        long now = Clocks.bootNs();
         protocol.onTick(now);
         carryOut();
         if (output.outputWaits()) {
@@ -222,7 +224,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       closeEnded();
       return work;
     }
-    if (!linkReady && System.nanoTime() - offeredNanos > READY_BOUND_NANOS) {
+    if (!linkReady && Clocks.bootNs() - offeredNanos > READY_BOUND_NANOS) {
       linkBroken = true;
       linkProblem = "the standby did not get its machine ready within " + READY_BOUND_NANOS / 1_000_000_000L + " s";
     }
@@ -235,7 +237,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       return 1;
     }
     if (heartbeatDue) {
-      heartbeatDue = !present.heartbeat(System.nanoTime());
+      heartbeatDue = !present.heartbeat(Clocks.bootNs());
     }
     return work;
   }
@@ -250,7 +252,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     if (present.isLevel()) {
       baseline = null;
       present.close();
-      protocol.onBaselineLevel(linkNumber, System.nanoTime());
+      protocol.onBaselineLevel(linkNumber, Clocks.bootNs());
       carryOut();
     }
     return work;
@@ -272,8 +274,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     if (shipping == Shipping.STATE && present.shipPages()) {
       shipping = Shipping.SEAL;
     }
-    if (shipping == Shipping.SEAL && present.seal(cutter.stateBytes(), System.nanoTime())) {
+    if (shipping == Shipping.SEAL && present.seal(cutter.stateBytes(), Clocks.bootNs())) {
       present.begin(shippingEpoch + 1, false);
+      metrics.handedOver(Clocks.bootNs() - sealedNanos[(int) (shippingEpoch % COMMITS_MAX)]);
       metrics.shipped(cutter.pages(), present.writtenBytes() - bytesBefore);
       bytesBefore = present.writtenBytes();
       shipping = Shipping.IDLE;
@@ -283,7 +286,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   /** Waits until the ring has taken what was cut before, so that its copies can be overwritten. */
   private void finishShipping() {
-    long giveUpAt = System.nanoTime() + config.epochs().detectorNanos();
+    long giveUpAt = Clocks.bootNs() + config.epochs().detectorNanos();
     while (shipping != Shipping.IDLE && !linkBroken) {
       if (stepShipping() == 0) {
         waitForRoom(giveUpAt);
@@ -294,7 +297,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   private void waitForRoom(long giveUpAt) {
     ReplicationLink present = link;
-    if (present == null || !present.isUp() || System.nanoTime() - giveUpAt > 0) {
+    if (present == null || !present.isUp() || Clocks.bootNs() - giveUpAt > 0) {
       linkBroken = true;
       linkProblem = present == null ? "no link" : present.isUp() ? "the standby takes no more pages" : present.failure();
       return;
@@ -311,7 +314,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       return;
     }
     present.startPages(pages, copies);
-    long giveUpAt = System.nanoTime() + config.epochs().detectorNanos();
+    long giveUpAt = Clocks.bootNs() + config.epochs().detectorNanos();
     while (!linkBroken && !present.shipPages()) {
       waitForRoom(giveUpAt);
     }
@@ -333,7 +336,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       finishShipping();
       cutter.cut(sealed, this);
       nodePage.write(cutter.nodePage());
-      long now = System.nanoTime();
+      long now = Clocks.bootNs();
       sealWanted = 0;
       sealedNanos[(int) (epoch % COMMITS_MAX)] = now;
       cutter.report(metrics);
@@ -364,7 +367,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   private void await() {
     ReplicationLink present = link;
-    long timeout = protocol.nanosUntilTick(System.nanoTime());
+    long timeout = protocol.nanosUntilTick(Clocks.bootNs());
     if (config.busyPoll()) {
       Thread.onSpinWait();
       return;
@@ -391,7 +394,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     long number = linkNumber;
     closeLink();
     if (attached && protocol.link() == number) {
-      protocol.onLinkLost(number, LinkEnd.CLOSED, System.nanoTime());
+      protocol.onLinkLost(number, LinkEnd.CLOSED, Clocks.bootNs());
       carryOut();
     }
   }
@@ -431,7 +434,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       linkReady = true;
       linkNumber++;
       bytesBefore = 0;
-      protocol.onStandbyConnected(linkNumber, System.nanoTime());
+      protocol.onStandbyConnected(linkNumber, Clocks.bootNs());
       carryOut();
     }
   }
@@ -451,7 +454,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       malformed(Reason.UNEXPECTED);
       return;
     }
-    long now = System.nanoTime();
+    long now = Clocks.bootNs();
     if (echoNanos != PrimaryProtocol.NO_STAMP && echoNanos - now <= 0) {
       output.gate().leaseUntil(echoNanos + config.epochs().leaseNanos());
     }
@@ -467,7 +470,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   public void bye(int reasonCode) {
     linkProblem = Reason.message(reasonCode, 0, 0);
     if (linkReady) {
-      protocol.onGoodbye(linkNumber, System.nanoTime());
+      protocol.onGoodbye(linkNumber, Clocks.bootNs());
       carryOut();
     } else {
       linkBroken = true;

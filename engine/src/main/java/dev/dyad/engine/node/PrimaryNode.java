@@ -1,5 +1,6 @@
 package dev.dyad.engine.node;
 
+import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.bindings.linux.Threads;
 import dev.dyad.engine.arbiter.Arbiter;
@@ -267,11 +268,12 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("epoch", loop.openEpoch());
     report.put("epochs", metrics.epochsCommitted());
     report.put("lastCommittedEpoch", metrics.lastCommittedEpoch());
-    report.put("commitAgeMillis", metrics.lastCommitNanos() == 0 ? -1 : (System.nanoTime() - metrics.lastCommitNanos()) / 1e6);
+    report.put("commitAgeMillis", metrics.lastCommitNanos() == 0 ? -1 : (Clocks.bootNs() - metrics.lastCommitNanos()) / 1e6);
     report.put("baselinePagesLeft", metrics.baselinePagesLeft());
     report.put("pauseMicros", NodeReports.micros(metrics.pauseNanos()));
     report.put("cutMicros", NodeReports.micros(metrics.cutNanos()));
     report.put("pausePartsMicros", NodeReports.parts(metrics));
+    report.put("shipMicros", NodeReports.micros(metrics.shipNanos()));
     report.put("commitMicros", NodeReports.micros(metrics.commitNanos()));
     report.put("dirtyPages", NodeReports.counts(metrics.dirtyPages()));
     report.put("epochBytes", NodeReports.counts(metrics.epochBytes()));
@@ -280,6 +282,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("heldPackets", metrics.packetsHeld());
     report.put("releasedPackets", metrics.packetsReleased());
     report.put("droppedPackets", output.droppedFrames());
+    report.put("allocatedBytes", allocation.bytes());
     report.put("allocatedBytesPerEpoch", allocation.bytesPerEpoch(metrics.epochsCommitted()));
     return report;
   }

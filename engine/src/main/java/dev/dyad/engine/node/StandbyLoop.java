@@ -3,6 +3,7 @@ package dev.dyad.engine.node;
 import static dev.dyad.bindings.abi.linux.linux_h.POLLIN;
 import static dev.dyad.bindings.abi.linux.linux_h.POLLOUT;
 
+import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.Poll;
 import dev.dyad.engine.epoch.DropReason;
@@ -31,7 +32,7 @@ import org.jspecify.annotations.Nullable;
  * The standby's one loop: receives epochs, drives the protocol, applies what is whole, promotes.
  *
  * <p>Thread: epoch. Owns protocol, link, reader and replica while it runs. Others only {@link #post}. In steady state it allocates
- * nothing.
+ * nothing. Its one clock is CLOCK_BOOTTIME, as the primary's.
  */
 final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnable {
   /** What the loop needs done by threads that may block. */
@@ -78,6 +79,8 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private boolean linkEnded;
   private String linkProblem = "";
   private long activity;
+  private long heardNanos;
+  private long askedNanos;
 
   private int machineKind;
   private byte @Nullable [] machineDescription;
@@ -109,7 +112,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   /** Events from outside, to be posted. */
   void event(ObjLongConsumer<StandbyProtocol> event) {
-    event.accept(protocol, System.nanoTime());
+    event.accept(protocol, Clocks.bootNs());
     carryOut();
   }
 
@@ -122,7 +125,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     if (link != null) {
       // The protocol hears of it: a newer generation makes what is held here obsolete.
       if (attached) {
-        protocol.onConnected(++newestLink, ofGeneration, 1, System.nanoTime());
+        protocol.onConnected(++newestLink, ofGeneration, 1, Clocks.bootNs());
       }
       offered.close();
       carryOut();
@@ -157,7 +160,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     why = "receiving the baseline";
     linkNumber = ++newestLink;
     present.ready(); // before the first report
-    protocol.onConnected(linkNumber, linkGeneration, baselineEpoch, System.nanoTime());
+    protocol.onConnected(linkNumber, linkGeneration, baselineEpoch, Clocks.bootNs());
     carryOut();
   }
 
@@ -186,7 +189,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     try {
       while (!finished) {
         int work = runPosted() + serveLink() + stepApply();
-        protocol.onTick(System.nanoTime());
+        protocol.onTick(Clocks.bootNs());
         carryOut();
         publish();
         if (work == 0 && !finished) {
@@ -228,7 +231,8 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
       activity = presentLink.activity();
       if (attached) {
         // Read after the bytes were: the lease rests on it.
-        protocol.onHeard(linkNumber, System.nanoTime());
+        heardNanos = Clocks.bootNs();
+        protocol.onHeard(linkNumber, heardNanos);
       }
     }
     if (!presentLink.isUp() && !linkEnded) {
@@ -245,7 +249,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     }
     long epoch = applyWanted;
     applyWanted = 0;
-    protocol.onApplied(epoch, System.nanoTime());
+    protocol.onApplied(epoch, Clocks.bootNs());
     carryOut();
     return 1;
   }
@@ -256,14 +260,14 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
       if (lost != null) {
         lostWanted = null;
         if (attached) {
-          protocol.onLinkLost(linkNumber, lost, System.nanoTime());
+          protocol.onLinkLost(linkNumber, lost, Clocks.bootNs());
         } else {
           closeLink();
         }
       } else {
         dropWanted = false;
         dropMachine();
-        protocol.onReplicaDropped(System.nanoTime());
+        protocol.onReplicaDropped(Clocks.bootNs());
         closeLink();
       }
     }
@@ -295,7 +299,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     }
     waits.set(0, doorbell.fd(), POLLIN());
     waits.set(1, present == null ? -1 : present.pollFd(), present == null ? 0 : present.pollEvents());
-    waits.awaitNanos(protocol.nanosUntilTick(System.nanoTime()));
+    waits.awaitNanos(protocol.nanosUntilTick(Clocks.bootNs()));
     if (waits.ready(0) != 0) {
       doorbell.drain();
     }
@@ -367,13 +371,13 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   @Override
   public void whole(long epoch, boolean baseline, long sentNanos, int stateBytes) {
-    protocol.onEpochWhole(linkNumber, linkGeneration, epoch, sentNanos, System.nanoTime());
+    protocol.onEpochWhole(linkNumber, linkGeneration, epoch, sentNanos, Clocks.bootNs());
   }
 
   @Override
   public void heartbeat(long sentNanos) {
     if (attached) {
-      protocol.onStamp(linkNumber, linkGeneration, sentNanos, System.nanoTime());
+      protocol.onStamp(linkNumber, linkGeneration, sentNanos, Clocks.bootNs());
     }
   }
 
@@ -381,7 +385,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   public void bye(int reasonCode, long found, long needed) {
     why = Reason.message(reasonCode, found, needed);
     if (attached) {
-      protocol.onGoodbye(linkNumber, Goodbye.DETACH, protocol.wholeEpoch(), System.nanoTime());
+      protocol.onGoodbye(linkNumber, Goodbye.DETACH, protocol.wholeEpoch(), Clocks.bootNs());
     } else {
       lostWanted = LinkEnd.GOODBYE;
     }
@@ -424,6 +428,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   @Override
   public void requestGeneration(long wanted) {
+    askedNanos = Clocks.bootNs();
     control.requestGeneration(wanted);
   }
 
@@ -437,7 +442,14 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     // Also after a handover, whose link is still up: before the guest runs here, nobody else can write here.
     fenceLink();
     int bytes = presentReader.appliedStateBytes();
+    long grantedNanos = Clocks.bootNs();
     present.promote(stateVirt + EpochCutter.NODE_BYTES, bytes - EpochCutter.NODE_BYTES);
+    LOG.log(
+        Level.INFO,
+        "the guest goes on: the primary was silent for {0} ms when the arbiter was asked, which took {1} ms; the guest ran {2} ms later",
+        (askedNanos - heardNanos) / 1_000_000,
+        (grantedNanos - askedNanos) / 1_000_000,
+        (Clocks.bootNs() - grantedNanos) / 1_000_000);
     machine = null;
     finished = true;
     why = "";
@@ -473,7 +485,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   public void ready(long epoch) {
     why = "";
     LOG.log(Level.INFO, "ready to take over from epoch {0} on", Long.toString(epoch));
-    metrics.committed(epoch, System.nanoTime(), System.nanoTime());
+    metrics.committed(epoch, Clocks.bootNs(), Clocks.bootNs());
   }
 
   @Override

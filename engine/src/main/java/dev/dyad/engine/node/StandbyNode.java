@@ -62,6 +62,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   private final LinkMaker links;
   private final StandbyLoop loop;
   private final Thread thread;
+  private final AllocationMeter allocation;
   private final PeerListener listener;
   private final ExecutorService control = Executors.newSingleThreadExecutor(task -> Thread.ofPlatform().name("control").daemon().unstarted(task));
   private final CompletableFuture<Promoted> promoted = new CompletableFuture<>();
@@ -78,6 +79,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     links = new LinkMaker(config.link());
     loop = new StandbyLoop(config.epochs(), config.busyPoll(), metrics, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
+    allocation = new AllocationMeter(thread.threadId());
     listener = new PeerListener(config.listen(), Role.STANDBY, config.ringBytesMax(), config.key(), HANDSHAKE_BOUND, offer -> {}, this::accept);
   }
 
@@ -246,6 +248,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     report.put("link", links.text(state == StandbyState.RECEIVING || state == StandbyState.READY));
     report.put("generation", loop.generation());
     report.put("epoch", loop.wholeEpoch());
+    report.put("allocatedBytes", allocation.bytes());
     return report;
   }
 

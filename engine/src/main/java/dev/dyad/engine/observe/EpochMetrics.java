@@ -42,6 +42,7 @@ public final class EpochMetrics {
   private final Distribution pauseNanos = new Distribution(NANOS_MAX);
   private final Distribution cutNanos = new Distribution(NANOS_MAX);
   private final Distribution[] pausePartNanos = new Distribution[PausePart.values().length];
+  private final Distribution shipNanos = new Distribution(NANOS_MAX);
   private final Distribution commitNanos = new Distribution(NANOS_MAX);
   private final Distribution dirtyPages = new Distribution(COUNT_MAX);
   private final Distribution epochBytes = new Distribution(COUNT_MAX);
@@ -128,6 +129,11 @@ public final class EpochMetrics {
     add(BYTES_SHIPPED, bytes);
   }
 
+  /** Writer: how long after its seal the last byte of an epoch was handed to the link: encoding and sending. */
+  public void handedOver(long nanos) {
+    shipNanos.record(nanos, NANOS_MAX);
+  }
+
   /** Writer: the standby acknowledged an epoch that was sealed at {@code sealedNanos}. */
   public void committed(long epoch, long sealedNanos, long nowNanos) {
     commitNanos.record(nowNanos - sealedNanos, NANOS_MAX);
@@ -158,6 +164,11 @@ public final class EpochMetrics {
     return pausePartNanos[part.ordinal()];
   }
 
+  /** Seal to the last byte handed to the link: the sender's part of {@link #commitNanos}. */
+  public Distribution shipNanos() {
+    return shipNanos;
+  }
+
   public Distribution commitNanos() {
     return commitNanos;
   }
@@ -183,7 +194,7 @@ public final class EpochMetrics {
     return read(LAST_COMMITTED_EPOCH);
   }
 
-  /** {@link System#nanoTime()} of the last commit, 0 before the first. */
+  /** Time of the last commit by the clock of whoever reported it, 0 before the first. */
   public long lastCommitNanos() {
     return read(LAST_COMMIT_NANOS);
   }

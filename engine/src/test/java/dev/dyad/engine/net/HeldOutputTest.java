@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.sun.management.ThreadMXBean;
+import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.Mapping;
@@ -37,7 +38,7 @@ class HeldOutputTest {
   private HeldOutput held = new HeldOutput(in, out, gate, epoch, learned, bell, HeldOutput.CAPACITY_BYTES_MIN, false);
 
   HeldOutputTest() {
-    gate.leaseUntil(System.nanoTime() + 3_600_000_000_000L);
+    gate.leaseUntil(Clocks.bootNs() + 3_600_000_000_000L);
   }
 
   @AfterEach
@@ -282,7 +283,7 @@ class HeldOutputTest {
     held.release(1);
     assertEquals(List.of(), left());
     assertTrue(held.isRefused());
-    lapsed.leaseUntil(System.nanoTime() + 60_000_000_000L);
+    lapsed.leaseUntil(Clocks.bootNs() + 60_000_000_000L);
     held.drain();
     assertEquals(List.of(1), left());
   }

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.Mapping;
@@ -75,7 +76,7 @@ class PortsTest {
     FileDescriptor[] worldSide = Sockets.pair(SOCK_STREAM());
     OutputEpoch epoch = new OutputEpoch(1);
     ReleaseGate gate = new ReleaseGate(() -> 1, 1);
-    gate.leaseUntil(System.nanoTime() + 3_600_000_000_000L);
+    gate.leaseUntil(Clocks.bootNs() + 3_600_000_000_000L);
     CountDownLatch rung = new CountDownLatch(1);
     AtomicInteger rings = new AtomicInteger();
     try (StreamPort guest = new StreamPort(guestSide[1], 4);

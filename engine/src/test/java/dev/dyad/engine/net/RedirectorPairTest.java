@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.Mapping;
@@ -112,7 +113,7 @@ class RedirectorPairTest {
 
   private static ReleaseGate openGate() {
     ReleaseGate gate = new ReleaseGate(() -> 1, 1);
-    gate.leaseUntil(System.nanoTime() + 3_600_000_000_000L);
+    gate.leaseUntil(Clocks.bootNs() + 3_600_000_000_000L);
     return gate;
   }
 

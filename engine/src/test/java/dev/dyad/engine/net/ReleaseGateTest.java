@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.arbiter.FileArbiter;
 import java.io.BufferedReader;
@@ -29,15 +30,15 @@ class ReleaseGateTest {
   @Test
   void shouldBeShutUntilThereIsALease() {
     assertFalse(gate.mayRelease());
-    gate.leaseUntil(System.nanoTime() + HOUR);
+    gate.leaseUntil(Clocks.bootNs() + HOUR);
     assertTrue(gate.mayRelease());
     assertEquals(1, gate.refusals());
   }
 
   @Test
   void shouldShutWhenTheLeaseLapsesAndNeverShortenOne() {
-    gate.leaseUntil(System.nanoTime() + 2_000_000);
-    gate.leaseUntil(System.nanoTime() - HOUR);
+    gate.leaseUntil(Clocks.bootNs() + 2_000_000);
+    gate.leaseUntil(Clocks.bootNs() - HOUR);
     long end = System.nanoTime() + HOUR;
     while (gate.mayRelease()) {
       assertTrue(System.nanoTime() < end);
@@ -47,7 +48,7 @@ class ReleaseGateTest {
 
   @Test
   void shouldShutAsSoonAsAnybodyHoldsANewerGeneration() {
-    gate.leaseUntil(System.nanoTime() + HOUR);
+    gate.leaseUntil(Clocks.bootNs() + HOUR);
     newest.set(2);
     assertFalse(gate.mayRelease());
     gate.goAlone(2);
@@ -65,7 +66,7 @@ class ReleaseGateTest {
   @Test
   void shouldStayShutOnceFenced() {
     gate.fence();
-    gate.leaseUntil(System.nanoTime() + HOUR);
+    gate.leaseUntil(Clocks.bootNs() + HOUR);
     gate.goAlone(9);
     assertFalse(gate.mayRelease());
   }
@@ -114,7 +115,7 @@ class ReleaseGateTest {
           FileOutputStream out = new FileOutputStream(FileDescriptor.out)) {
         arbiter.request(1, "primary");
         ReleaseGate gate = new ReleaseGate(arbiter::newest, 1);
-        gate.leaseUntil(System.nanoTime() + HOUR); // as if the lease did not end: the generation alone must do
+        gate.leaseUntil(Clocks.bootNs() + HOUR); // as if the lease did not end: the generation alone must do
         while (gate.mayRelease()) {
           out.write(("out " + System.nanoTime() + "\n").getBytes(StandardCharsets.US_ASCII));
         }

@@ -15,9 +15,11 @@ import org.HdrHistogram.Histogram;
  *
  * @param pauseMicros the guest stood still, by QEMU's own clock
  * @param cutMicros request to answer; its parts are {@code parts}
+ * @param shipMicros seal to the last byte in the link's hands: encoding and sending
  * @param commitMicros seal to acknowledgement; zero where nothing is shipped
  */
-record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Quantiles dirtyPages, Map<PausePart, Quantiles> parts, Quantiles commitMicros) {
+record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Quantiles dirtyPages, Map<PausePart, Quantiles> parts, Quantiles shipMicros,
+    Quantiles commitMicros) {
   private static final double MICRO = 1e3;
 
   /** Everything that was recorded. */
@@ -28,7 +30,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Qua
     }
     return new EpochFigures(metrics.epochsSealed(), Quantiles.of(metrics.pauseNanos().total(), MICRO), Quantiles.of(metrics.cutNanos().total(), MICRO),
         Quantiles.of(metrics.dirtyPages().total(), 1), parts,
-        Quantiles.of(metrics.commitNanos().total(), MICRO));
+        Quantiles.of(metrics.shipNanos().total(), MICRO), Quantiles.of(metrics.commitNanos().total(), MICRO));
   }
 
   /** Distributions since a mark. */
@@ -37,6 +39,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Qua
     private final Histogram pause;
     private final Histogram cut;
     private final Histogram pages;
+    private final Histogram ship;
     private final Histogram commit;
     private final Map<PausePart, Histogram> parts = new EnumMap<>(PausePart.class);
 
@@ -45,6 +48,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Qua
       pause = metrics.pauseNanos().total();
       cut = metrics.cutNanos().total();
       pages = metrics.dirtyPages().total();
+      ship = metrics.shipNanos().total();
       commit = metrics.commitNanos().total();
       for (PausePart part : PausePart.values()) {
         parts.put(part, metrics.pausePartNanos(part).total());
@@ -57,7 +61,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Qua
       parts.forEach((part, before) -> split.put(part, Quantiles.of(since(metrics.pausePartNanos(part), before), MICRO)));
       return new EpochFigures(pauses.getTotalCount(), Quantiles.of(pauses, MICRO), Quantiles.of(since(metrics.cutNanos(), cut), MICRO),
           Quantiles.of(since(metrics.dirtyPages(), pages), 1), split,
-          Quantiles.of(since(metrics.commitNanos(), commit), MICRO));
+          Quantiles.of(since(metrics.shipNanos(), ship), MICRO), Quantiles.of(since(metrics.commitNanos(), commit), MICRO));
     }
 
     private static Histogram since(EpochMetrics.Distribution distribution, Histogram before) {
@@ -73,7 +77,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Qua
       parts.put(part, Quantiles.of(json.get(nameOf(part))));
     }
     return new EpochFigures(json.get("epochs").number(0), Quantiles.of(json.get("pauseMicros")), Quantiles.of(json.get("cutMicros")), Quantiles.of(json.get("dirtyPages")), parts,
-        Quantiles.of(json.get("commitMicros")));
+        Quantiles.of(json.get("shipMicros")), Quantiles.of(json.get("commitMicros")));
   }
 
   static EpochFigures typical(List<EpochFigures> runs) {
@@ -87,6 +91,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Qua
         Quantiles.typical(runs.stream().map(EpochFigures::cutMicros).toList()),
         Quantiles.typical(runs.stream().map(EpochFigures::dirtyPages).toList()),
         parts,
+        Quantiles.typical(runs.stream().map(EpochFigures::shipMicros).toList()),
         Quantiles.typical(runs.stream().map(EpochFigures::commitMicros).toList()));
   }
 
@@ -98,6 +103,7 @@ record EpochFigures(long epochs, Quantiles pauseMicros, Quantiles cutMicros, Qua
     map.put("dirtyPages", dirtyPages.toMap());
     parts.forEach((part, quantiles) -> map.put(nameOf(part), quantiles.toMap()));
     if (commitMicros.max() > 0) {
+      map.put("shipMicros", shipMicros.toMap());
       map.put("commitMicros", commitMicros.toMap());
     }
     return map;
