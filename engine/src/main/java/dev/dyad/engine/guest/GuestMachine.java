@@ -66,6 +66,7 @@ public final class GuestMachine implements AutoCloseable {
     private Kind kind = Kind.LEAN_Q35;
     private int memoryMib = 256;
     private boolean shared;
+    private String memoryObject = "";
     private String accelerator = "tcg";
     private String kernelOptions = "";
     private @Nullable String netdev;
@@ -91,6 +92,13 @@ public final class GuestMachine implements AutoCloseable {
     /** Memory from a memfd, mapped shared, instead of anonymous private memory. */
     public Builder sharedMemory() {
       shared = true;
+      return this;
+    }
+
+    /** Memory from this {@code -object}, whose id is {@code ram} and whose size is {@link #memoryMib}. */
+    public Builder sharedMemory(String object) {
+      shared = true;
+      memoryObject = object;
       return this;
     }
 
@@ -155,7 +163,7 @@ public final class GuestMachine implements AutoCloseable {
       List<String> line = new ArrayList<>(List.of("qemu-system-x86_64", "-M",
           kind.machineType() + (shared ? ",memory-backend=ram" : ""), "-accel", accelerator, "-m", Integer.toString(memoryMib)));
       if (shared) {
-        line.addAll(List.of("-object", "memory-backend-memfd,id=ram,share=on,size=" + memoryMib + "M"));
+        line.addAll(List.of("-object", memoryObject.isEmpty() ? "memory-backend-memfd,id=ram,share=on,size=" + memoryMib + "M" : memoryObject));
       }
       line.addAll(kind.arguments);
       line.addAll(List.of("-display", "none", "-no-reboot",

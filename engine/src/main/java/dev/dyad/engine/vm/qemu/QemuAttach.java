@@ -74,6 +74,7 @@ public final class QemuAttach implements Hypervisor {
       QemuProcess process = whose.get();
       AttachmentMark.refuseWhenHeld(process);
       refuseWhatCannotBeSaved(qmp);
+      PluggedDevices.refuse(qmp, process.commandLine());
       List<RamBlocks.RamBlock> blocks = RamBlocks.find(qmp, process);
       MachineDescription description = new MachineDescription(versionOf(qmp), machineTypeOf(qmp), process.workingDirectory(), process.commandLine(),
           RamBlocks.memoryOf(blocks, STATE_BYTES_MAX));

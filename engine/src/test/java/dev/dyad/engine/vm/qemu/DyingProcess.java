@@ -17,7 +17,15 @@ final class DyingProcess {
   private DyingProcess() {}
 
   static Process start(String... arguments) throws IOException {
-    List<String> line = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-XX:TieredStopAtLevel=1",
+    return startAs(List.of(), arguments);
+  }
+
+  /**
+   * @param prefix what the JVM is run with
+   */
+  static Process startAs(List<String> prefix, String... arguments) throws IOException {
+    List<String> line = new ArrayList<>(prefix);
+    line.addAll(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC", "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), DyingProcess.class.getName()));
     line.addAll(List.of(arguments));
     return new ProcessBuilder(line).redirectError(ProcessBuilder.Redirect.INHERIT).start();
@@ -32,6 +40,13 @@ final class DyingProcess {
         qemu.pause();
         System.out.println("paused");
         Thread.sleep(Long.MAX_VALUE);
+      }
+      case "attach" -> {
+        try (QemuAttach qemu = QemuAttach.attach(Path.of(arguments[1]))) {
+          System.out.println("attached to " + qemu.pid());
+        } catch (QemuException e) {
+          System.out.println(e.getMessage());
+        }
       }
       case "keep" -> {
         Path directory = Path.of(arguments[1]);

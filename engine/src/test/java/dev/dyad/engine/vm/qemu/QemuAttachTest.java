@@ -13,7 +13,9 @@ import dev.dyad.engine.guest.LinuxGuest;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.GuestMemory;
 import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.List;
 import java.util.regex.Pattern;
@@ -99,6 +101,53 @@ class QemuAttachTest {
       assertTrue(qemu.harvest(new DirtyPages(1 << 14)));
       assertTrue(qemu.captureState(state.hostVirt(), STATE_BYTES) > 1024);
       qemu.resume();
+    }
+  }
+
+  @Test
+  void shouldSayInOneLineThatAnOrdinaryUserMayNotTraceAnotherUsersQemu() throws Exception {
+    Assumptions.assumeTrue(System.getProperty("user.name").equals("root"), "only root can become another user");
+    List<String> nobody = List.of("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups");
+    try (IdleQemu roots = IdleQemu.start(List.of())) {
+      Files.setPosixFilePermissions(roots.qmp(), PosixFilePermissions.fromString("rwxrwxrwx"));
+      Process attaching = DyingProcess.startAs(nobody, "attach", roots.qmp().toString());
+      List<String> said = attaching.inputReader().readAllLines();
+      Assumptions.assumeFalse(said.isEmpty(), "user 65534 cannot read this build's classes");
+      assertEquals(1, said.size(), said.toString());
+      assertTrue(said.getFirst().contains("run dyad as the user that runs QEMU, or as root"), said.toString());
+    }
+  }
+
+  @Test
+  void shouldRefuseDevicesThatTheStandbyWouldLackOrHaveTooMany() {
+    try (IdleQemu other = IdleQemu.start(List.of(), "-device", "virtio-balloon-pci,id=balloon0", "-device", "virtio-rng-pci", "-device", "pcie-root-port,id=port0,chassis=1",
+            "-device", "pcie-root-port,id=port1,chassis=2");
+        QmpChannel qmp = QmpChannel.connect(other.qmp())) {
+      PluggedDevices.refuse(qmp, new QemuProcess(other.pid()).commandLine());
+      qmp.execute("device_add", "{\"driver\":\"virtio-rng-pci\",\"bus\":\"port0\"}");
+      assertRefused(qmp, other, "virtio-rng-pci was plugged in while QEMU ran");
+      qmp.execute("device_add", "{\"driver\":\"virtio-rng-pci\",\"id\":\"late0\",\"bus\":\"port1\"}");
+      assertRefused(qmp, other, "device late0 (virtio-rng-pci) was plugged in");
+    }
+  }
+
+  private static void assertRefused(QmpChannel qmp, IdleQemu other, String message) {
+    QemuException refusal = assertThrows(QemuException.class, () -> PluggedDevices.refuse(qmp, new QemuProcess(other.pid()).commandLine()));
+    String text = String.valueOf(refusal.getMessage());
+    assertTrue(text.contains(message) && !text.contains("\n"), text);
+  }
+
+  /** A block of 2 MiB pages is tracked by such pages; transparent ones are split where they are written. */
+  @Test
+  void shouldHoldTheExactMemoryOfAGuestOnHugePages() throws Exception {
+    try (HugePages pages = HugePages.reserve(100)) {
+      GuestMachine huge = TestGuest.boot(TestGuest.directory(), options -> options.sharedMemory("memory-backend-memfd,hugetlb=on,id=ram,share=on,size=160M"));
+      try (QemuAttach qemu = QemuAttach.attach(huge.qmp())) {
+        Replay.assertReplicaEqualsGuest(qemu, 20);
+        assertTrue(pages.inUse() > 0, "the guest runs on huge pages");
+      } finally {
+        huge.close();
+      }
     }
   }
 
