@@ -191,9 +191,10 @@ public final class LinuxPair implements AutoCloseable {
   }
 
   /** A class of this class path inside the network, with the flags of every {@code dyad} process here. */
-  public Process startJavaInside(String mainClass) {
+  public Process startJavaInside(String mainClass, String... arguments) {
     List<String> words = java(DYAD_FLAGS);
     words.add(mainClass);
+    words.addAll(List.of(arguments));
     return startInside(words.toArray(String[]::new));
   }
 

@@ -27,7 +27,8 @@ final class ReportText {
     }
     if (!report.get("failover").isAbsent()) {
       Json part = report.get("failover");
-      text.line("failover, kill to first reply: %s ms (goal %s)", part.get("killToReplyMillis"), part.get("goalMillis"));
+      text.line("failover, kill to first answer: %s ms (goal %s); on the connection that was cut in the midst of a request: %s ms", part.get("killToAnswerMillis"), part.get("goalMillis"),
+          part.get("killToReplyMillis"));
     }
     text.line("goals: %s", report.get("goals"));
     return text.out.toString().stripTrailing();
