@@ -1,15 +1,9 @@
 package dev.dyad.engine.cli;
 
-import dev.dyad.engine.node.Orphans;
+import dev.dyad.engine.node.HostReport;
 import dev.dyad.engine.observe.RuntimeDirectory;
-import dev.dyad.engine.observe.StatusEndpoint;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.DirectoryStream;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -31,29 +25,19 @@ public final class StatusCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    Path directory = RuntimeDirectory.path();
-    List<String> answers = new ArrayList<>();
-    try (DirectoryStream<Path> sockets = Files.newDirectoryStream(directory, "*.status")) {
-      for (Path socket : sockets) {
-        try {
-          answers.add(StatusEndpoint.ask(socket, output == OutputFormat.json));
-        } catch (IOException e) {
-          Files.deleteIfExists(socket); // its node is gone
-        }
-      }
-    }
-    List<String> orphans = Orphans.describe(output == OutputFormat.json);
+    boolean json = output == OutputFormat.json;
+    HostReport report = HostReport.gather(json);
     PrintWriter out = Objects.requireNonNull(spec).commandLine().getOut();
-    if (output == OutputFormat.json) {
-      out.println("{\"nodes\":[" + String.join(",", answers) + "],\"orphans\":[" + String.join(",", orphans) + "]}");
+    if (json) {
+      out.println(report.toJson());
     } else {
-      answers.forEach(out::print);
-      orphans.forEach(out::println);
-      if (answers.isEmpty() && orphans.isEmpty()) {
-        out.println("no node runs on this host for this user (looked in " + directory + ")");
+      report.nodes().forEach(out::print);
+      report.orphans().forEach(out::println);
+      if (report.nodes().isEmpty() && report.orphans().isEmpty()) {
+        out.println("no node runs on this host for this user (looked in " + RuntimeDirectory.path() + ")");
       }
     }
     out.flush();
-    return !orphans.isEmpty() ? ExitCode.FINDING : answers.isEmpty() ? ExitCode.UNAVAILABLE : ExitCode.OK;
+    return !report.orphans().isEmpty() ? ExitCode.FINDING : report.nodes().isEmpty() ? ExitCode.UNAVAILABLE : ExitCode.OK;
   }
 }

@@ -27,6 +27,10 @@ public final class StopSignal implements AutoCloseable {
     }
   }
 
+  public void await() throws InterruptedException {
+    asked.await();
+  }
+
   public boolean asked() {
     return asked.getCount() == 0;
   }
