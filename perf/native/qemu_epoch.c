@@ -247,6 +247,8 @@ static int take_userfaultfd(pid_t pid) {
   check(waitpid(pid, &status, __WALL), "waitpid");
   check(ptrace(PTRACE_GETREGS, pid, 0, &saved), "PTRACE_GETREGS");
   long remote = inject(pid, &saved, instruction, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+  if (remote == -EPERM) /* without privilege the kernel asks for the flag; asynchronous tracking has no handler to restrict */
+    remote = inject(pid, &saved, instruction, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
   int process = (int)check(syscall(SYS_pidfd_open, pid, 0), "pidfd_open");
   int here = remote < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, process, (int)remote, 0);
   if (remote >= 0)

@@ -113,7 +113,7 @@ class WaitingTest {
             failed += Threads.setName("a-name-that-is-too-long") == 0 ? 0 : 8;
             failed += Threads.setTimerSlack(1000) == 0 ? 0 : 16;
             failed += Threads.setScheduler(0, SCHED_OTHER(), 0) == 0 ? 0 : 32;
-            failed += Threads.setNice(0, 1) == 0 ? 0 : 64;
+            failed += Threads.setNice(0, 19) == 0 ? 0 : 64;
             failures.set(failed);
         });
         thread.join();
