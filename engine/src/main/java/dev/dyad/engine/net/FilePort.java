@@ -1,0 +1,82 @@
+package dev.dyad.engine.net;
+
+import static dev.dyad.bindings.abi.linux.linux_h.EAGAIN;
+import static dev.dyad.bindings.abi.linux.linux_h.EINTR;
+import static dev.dyad.bindings.abi.linux.linux_h.O_APPEND;
+import static dev.dyad.bindings.abi.linux.linux_h.O_CREAT;
+import static dev.dyad.bindings.abi.linux.linux_h.O_WRONLY;
+
+import dev.dyad.bindings.linux.FileDescriptor;
+import dev.dyad.bindings.linux.Files;
+import dev.dyad.bindings.linux.Memory;
+import java.nio.file.Path;
+
+/** Appends the contents of frames to a file, a terminal or a pipe: where a console's output leaves. Receives nothing. Owns the descriptor. */
+public final class FilePort implements PacketPort {
+  private static final int PREFIX_BYTES = 4;
+  private static final int OWNER_ONLY = 0600;
+
+  private final FileDescriptor file;
+  private final Count lost = new Count();
+
+  /** What a write left over of the frame that it could not take whole; the rest is sent first at the next call. */
+  private int writtenOfFrame;
+
+  private FilePort(FileDescriptor file) {
+    this.file = file;
+  }
+
+  /** Throws when it cannot be opened. */
+  public static FilePort append(Path path) {
+    return new FilePort(Files.open(path.toString(), O_WRONLY() | O_APPEND() | O_CREAT(), OWNER_ONLY));
+  }
+
+  @Override
+  public int prefixBytes() {
+    return PREFIX_BYTES;
+  }
+
+  @Override
+  public long receive(long at, long room) {
+    return AGAIN;
+  }
+
+  /** One frame. */
+  @Override
+  public long send(long from, long bytes) {
+    int length = Integer.reverseBytes(Memory.getInt(from));
+    long written = Files.write(file.fd(), from + PREFIX_BYTES + writtenOfFrame, length - writtenOfFrame);
+    if (written == -EAGAIN() || written == -EINTR()) {
+      return AGAIN;
+    }
+    if (written >= 0 && writtenOfFrame + written < length) {
+      writtenOfFrame += (int) written;
+      return AGAIN;
+    }
+    if (written < 0) {
+      lost.add(1); // a full disk, a closed pipe: the guest goes on
+    }
+    writtenOfFrame = 0;
+    return PREFIX_BYTES + (long) length;
+  }
+
+  @Override
+  public int receiveFd() {
+    return -1;
+  }
+
+  @Override
+  public int sendFd() {
+    return file.fd();
+  }
+
+  @Override
+  public long lostFrames() {
+    return lost.get();
+  }
+
+  @Override
+  public void close() {
+    file.close();
+  }
+}
