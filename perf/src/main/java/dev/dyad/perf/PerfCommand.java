@@ -4,6 +4,7 @@ import dev.dyad.perf.kvm.KvmPerfCommand;
 import dev.dyad.perf.link.LinkPerfCommand;
 import dev.dyad.perf.disk.DiskPerfCommand;
 import dev.dyad.perf.micro.MicroCommand;
+import dev.dyad.perf.profile.ProfileCommand;
 import dev.dyad.perf.qemu.QemuPerfCommand;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -16,7 +17,7 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     description = "Measure a part beside its baseline.",
     synopsisSubcommandLabel = "COMMAND",
-    subcommands = {DiskPerfCommand.class, KvmPerfCommand.class, MicroCommand.class, QemuPerfCommand.class, LinkPerfCommand.class})
+    subcommands = {DiskPerfCommand.class, KvmPerfCommand.class, MicroCommand.class, ProfileCommand.class, QemuPerfCommand.class, LinkPerfCommand.class})
 public final class PerfCommand implements Runnable {
   @Spec private @Nullable CommandSpec spec;
 

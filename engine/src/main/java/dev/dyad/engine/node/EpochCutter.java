@@ -2,6 +2,7 @@ package dev.dyad.engine.node;
 
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.engine.observe.EpochMetrics;
+import dev.dyad.engine.observe.EpochTrace;
 import dev.dyad.engine.observe.EpochMetrics.PausePart;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.GuestMemory;
@@ -139,6 +140,11 @@ public final class EpochCutter implements AutoCloseable {
     metrics.pausePart(PausePart.COPY, copyNanos);
     metrics.pausePart(PausePart.STATE, stateNanos);
     metrics.pausePart(PausePart.RESUME, resumeNanos);
+  }
+
+  /** Notes the last cut, which sealed {@code epoch} at {@code nanos}. */
+  void trace(EpochTrace trace, long epoch, long nanos) {
+    trace.sealed(epoch, nanos, pauseNanos, stopNanos, scanNanos, copyNanos, stateNanos, resumeNanos, pages);
   }
 
   /** How long the guest stood still at the last cut; the parts follow. */

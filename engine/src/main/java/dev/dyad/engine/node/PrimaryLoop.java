@@ -18,6 +18,7 @@ import dev.dyad.engine.memory.EpochWriter;
 import dev.dyad.engine.memory.LastSent;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.observe.EpochMetrics;
+import dev.dyad.engine.observe.EpochTrace;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.Hypervisor;
 import dev.dyad.engine.wire.Reason;
@@ -63,6 +64,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private final NodePage nodePage;
   private final Control control;
   private final EpochMetrics metrics;
+  private final EpochTrace trace;
   private final PrimaryProtocol protocol;
   private final EpochCutter cutter;
   private final LastSent lastSent;
@@ -102,12 +104,13 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private volatile String why = "";
   private volatile @Nullable Throwable failure;
 
-  PrimaryLoop(PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, NodePage nodePage, EpochMetrics metrics, Control control) {
+  PrimaryLoop(PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, NodePage nodePage, EpochMetrics metrics, EpochTrace trace, Control control) {
     this.config = config;
     this.hypervisor = hypervisor;
     this.output = output;
     this.nodePage = nodePage;
     this.metrics = metrics;
+    this.trace = trace;
     this.control = control;
     protocol = new PrimaryProtocol(config.epochs(), this);
     cutter = new EpochCutter(hypervisor, config.snapshotPages());
@@ -340,6 +343,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       sealWanted = 0;
       sealedNanos[(int) (epoch % COMMITS_MAX)] = now;
       cutter.report(metrics);
+      cutter.trace(trace, epoch, now);
       protocol.onSealed(epoch, now);
     }
   }
@@ -461,7 +465,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     long ackedBefore = protocol.ackedEpoch();
     protocol.onAck(linkNumber, protocol.generation(), epoch, echoNanos, now);
     for (long committed = ackedBefore + 1; committed <= protocol.ackedEpoch() && protocol.link() != PrimaryProtocol.NO_LINK; committed++) {
-      metrics.committed(committed, sealedNanos[(int) (committed % COMMITS_MAX)], now);
+      long sealedAt = sealedNanos[(int) (committed % COMMITS_MAX)];
+      metrics.committed(committed, sealedAt, now);
+      trace.committed(committed, now, now - sealedAt);
     }
     carryOut();
   }
@@ -533,7 +539,10 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   @Override
   public void release(long epoch) {
+    long start = Clocks.bootNs();
     output.release(epoch);
+    long end = Clocks.bootNs();
+    trace.released(epoch, end, end - start, output.heldFrames());
   }
 
   @Override

@@ -18,6 +18,7 @@ import dev.dyad.engine.memory.MemoryFrame;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.observe.RuntimeDirectory;
+import dev.dyad.engine.observe.EpochTrace;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.Hypervisor;
 import dev.dyad.engine.wire.RefusedException;
@@ -51,6 +52,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   private final int machineKind;
   private final byte[] machine;
   private final EpochMetrics metrics = new EpochMetrics();
+  private final EpochTrace trace = new EpochTrace();
   private final PrimaryLoop loop;
   private final Thread thread;
   private final AllocationMeter allocation;
@@ -78,7 +80,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     this.machineKind = machineKind;
     this.machine = machine.encode();
     links = new LinkMaker(config.link());
-    loop = new PrimaryLoop(config, hypervisor, output, nodePage, metrics, this);
+    loop = new PrimaryLoop(config, hypervisor, output, nodePage, metrics, trace, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
     allocation = new AllocationMeter(thread.threadId());
   }
@@ -122,6 +124,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   public void start(long generation) {
     loop.post(() -> loop.event((protocol, now) -> protocol.onStart(generation, 1, now)));
     thread.start();
+    trace.start();
     findStandby();
   }
 
@@ -129,7 +132,13 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   public void startPromoted(long generation, long firstEpoch) {
     loop.post(() -> loop.event((protocol, now) -> protocol.onPromoted(generation, firstEpoch, now)));
     thread.start();
+    trace.start();
     findStandby();
+  }
+
+  /** Has {@code task} run by the epoch thread between two epochs. Any thread. */
+  void onLoop(Runnable task) {
+    loop.post(task);
   }
 
   /** Rung by the net thread when output of an epoch waits; allocates nothing. */
@@ -170,6 +179,11 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
 
   public EpochMetrics metrics() {
     return metrics;
+  }
+
+  /** Why the standby was not reached the last time, in one line; empty when it was. */
+  public String connectProblem() {
+    return connectProblem;
   }
 
   /** Thread of the loop, for tests that count what it allocates. */
@@ -296,6 +310,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
 
   @Override
   public void close() {
+    trace.close();
     control.shutdownNow();
     dialer.shutdownNow();
     if (!thread.isAlive()) {
