@@ -5,8 +5,11 @@ import dev.dyad.engine.node.NodeReports;
 import dev.dyad.engine.node.ProtectedMicroVm;
 import dev.dyad.engine.observe.RuntimeDirectory;
 import dev.dyad.engine.observe.StatusEndpoint;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -22,8 +25,22 @@ public final class ProtectCommand implements Callable<Integer> {
     builtin
   }
 
-  @Option(names = "--guest", paramLabel = "GUEST", defaultValue = "builtin", description = "builtin: the guest that comes with Dyad, a key-value service over UDP (default)")
-  private Guest guest = Guest.builtin;
+  /** What boots. */
+  static final class What {
+    @Option(names = "--guest", paramLabel = "GUEST", description = "builtin: the guest that comes with Dyad, a key-value service over UDP at 10.77.0.2 (default)")
+    @Nullable Guest guest;
+
+    @Option(names = "--kernel", paramLabel = "FILE", description = "a Linux kernel: bzImage or vmlinux")
+    @Nullable Path kernel;
+  }
+
+  @ArgGroup private @Nullable What what;
+
+  @Option(names = "--initrd", paramLabel = "FILE", description = "the kernel's initial RAM disk")
+  private @Nullable Path initrd;
+
+  @Option(names = "--append", paramLabel = "WORDS", defaultValue = "", description = "more words for the kernel's command line, after those that this machine needs")
+  private String append = "";
 
   @Option(names = "--memory", paramLabel = "SIZE", defaultValue = "64M", converter = SizeConverter.class, description = "memory of the guest (default ${DEFAULT-VALUE})")
   private long memoryBytes;
@@ -34,8 +51,13 @@ public final class ProtectCommand implements Callable<Integer> {
   @Option(names = "--to", paramLabel = "ADDRESS", required = true, converter = AddressConverter.class, description = "where the standby listens: HOST:PORT, or unix:PATH on the same host")
   private SocketAddress standby = SocketAddress.inet("127.0.0.1", 7400);
 
-  @Option(names = "--udp", paramLabel = "ADDRESS", defaultValue = "127.0.0.1:11211", converter = AddressConverter.class, description = "where clients reach the guest's service, IPv4 (default ${DEFAULT-VALUE})")
+  @Option(names = "--udp", paramLabel = "ADDRESS", defaultValue = "127.0.0.1:11211", converter = AddressConverter.class, description = "where clients reach the guest's UDP service, IPv4; a kernel's is at the same port of 10.77.0.2 (default ${DEFAULT-VALUE})")
   private SocketAddress udp = SocketAddress.inet("127.0.0.1", 11211);
+
+  @Option(names = "--tap", paramLabel = "NAME", description = "a TAP of this host is the other end of the guest's network card, instead of --udp")
+  private @Nullable String tap;
+
+  @Mixin private PlaceOptions place = new PlaceOptions();
 
   @Option(names = "--period", paramLabel = "TIME", defaultValue = "10ms", converter = DurationConverter.class, description = "length of an epoch at most (default ${DEFAULT-VALUE})")
   private long periodNanos;
@@ -59,22 +81,41 @@ public final class ProtectCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws InterruptedException {
-    ProtectedMicroVm.Machine machine = new ProtectedMicroVm.Machine(memoryBytes, vcpus, udp, pages, writesPerTick, stopAfter);
     ProtectedMicroVm.Options wanted =
         new ProtectedMicroVm.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, options.linkConfig());
+    Path kernel = what == null ? null : what.kernel;
     try (StopSignal stop = new StopSignal();
-        ProtectedMicroVm running = ProtectedMicroVm.boot(machine, wanted)) {
-      System.err.println(guest + " guest runs, its service at UDP " + running.udp() + "; looking for a standby at " + standby);
+        ProtectedMicroVm running = kernel == null ? builtin(wanted) : linux(kernel, wanted)) {
+      System.err.println((kernel == null ? "builtin guest" : kernel.toString()) + " runs, reached by " + running.way() + "; looking for a standby at " + standby);
       return watch(running, stop);
     }
+  }
+
+  private ProtectedMicroVm builtin(ProtectedMicroVm.Options wanted) {
+    if (initrd != null || !append.isEmpty()) {
+      throw new CommandFailure(ExitCode.USAGE, "--initrd and --append are for --kernel FILE; the built-in guest takes neither");
+    }
+    return ProtectedMicroVm.boot(new ProtectedMicroVm.Machine(memoryBytes, vcpus, udp, pages, writesPerTick, stopAfter), place.place(udp, tap), wanted);
+  }
+
+  private ProtectedMicroVm linux(Path kernel, ProtectedMicroVm.Options wanted) {
+    if (pages != 0 || stopAfter != 0) {
+      throw new CommandFailure(ExitCode.USAGE, "--pages, --writes and --stop-after are for the built-in guest; a kernel does what its programs do");
+    }
+    return ProtectedMicroVm.boot(new ProtectedMicroVm.Kernel(kernel, initrd, append, memoryBytes, vcpus), place.place(udp, tap), wanted);
   }
 
   /** Answers status until the guest ends, the other side has it, or somebody asks to stop. */
   static int watch(ProtectedMicroVm running, StopSignal stop) throws InterruptedException {
     String status = "primary-" + ProcessHandle.current().pid();
     try (StatusEndpoint endpoint = new StatusEndpoint(RuntimeDirectory.path(), status, running::report, NodeReports::text)) {
+      String said = "";
       while (!stop.asked() && running.isOn() && !running.node().awaitEnd(Duration.ofMillis(200))) {
-        // The loop works; this thread waits for its end or for a signal.
+        String problem = running.node().connectProblem();
+        if (!problem.equals(said) && !problem.isEmpty()) {
+          System.err.println("not protected, the guest runs on: " + problem + "; needed is a standby there: dyad standby --listen ADDRESS");
+        }
+        said = problem;
       }
     }
     Throwable failure = running.node().failure();

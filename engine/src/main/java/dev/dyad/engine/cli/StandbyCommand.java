@@ -37,7 +37,7 @@ public final class StandbyCommand implements Callable<Integer> {
   @Option(names = "--netdev", paramLabel = "ID=BACKEND", description = "network back end here for the guest's netdev ID, as QEMU's -netdev takes it: net0=tap,ifname=tapB,script=no,downscript=no")
   private Map<String, String> netdevs = Map.of();
 
-  @Option(names = "--tap", paramLabel = "ID=TAP", description = "carry the frames of the guest's netdev ID, a -netdev stream or dgram on the primary, through the TAP of this name here")
+  @Option(names = "--tap", paramLabel = "ID=TAP", description = "carry the frames of the guest's netdev ID, a -netdev stream or dgram on the primary, through the TAP of this name here; a microVM's card is net0")
   private Map<String, String> taps = Map.of();
 
   @Option(names = "--qemu-arg", paramLabel = "WORD", description = "append a word to the command line of the waiting QEMU; repeat as needed")
@@ -55,6 +55,8 @@ public final class StandbyCommand implements Callable<Integer> {
   @Option(names = "--period", paramLabel = "TIME", defaultValue = "10ms", converter = DurationConverter.class, description = "after taking a microVM over: length of an epoch at most (default ${DEFAULT-VALUE})")
   private long periodNanos;
 
+  @Mixin private PlaceOptions place = new PlaceOptions();
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
@@ -62,7 +64,7 @@ public final class StandbyCommand implements Callable<Integer> {
     QemuStandbyHost qemus =
         new QemuStandbyHost(
             new QemuStandbyHost.Options(netdevs, taps, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)));
-    EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen)));
+    EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen), place.hugePages));
     StandbyConfig config =
         new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core, options.linkConfig());
     String name = "standby-" + ProcessHandle.current().pid();
@@ -98,9 +100,9 @@ public final class StandbyCommand implements Callable<Integer> {
   private int goOn(StandbyNode.Promoted promoted, StopSignal stop) throws InterruptedException {
     ProtectedMicroVm.Options wanted =
         new ProtectedMicroVm.Options("", peer, options.sharedKey(), options.epochs(periodNanos, true), options.arbiterFor(listen), options.busyPoll, options.core, options.linkConfig());
-    try (ProtectedMicroVm running = ProtectedMicroVm.goOn(promoted, udp, wanted)) {
+    try (ProtectedMicroVm running = ProtectedMicroVm.goOn(promoted, place.place(udp, taps.values().stream().findFirst().orElse(null)), wanted)) {
       System.err.println(
-          "the guest goes on here, from epoch " + promoted.epoch() + ", generation " + promoted.generation() + ", its service at UDP " + running.udp()
+          "the guest goes on here, from epoch " + promoted.epoch() + ", generation " + promoted.generation() + ", reached by " + running.way()
               + (peer == null ? "; it stays unprotected: no --peer was given" : "; looking for a standby at " + peer));
       return ProtectCommand.watch(running, stop);
     }

@@ -6,6 +6,7 @@ import static dev.dyad.bindings.abi.linux.linux_h.O_APPEND;
 import static dev.dyad.bindings.abi.linux.linux_h.O_CREAT;
 import static dev.dyad.bindings.abi.linux.linux_h.O_WRONLY;
 
+import dev.dyad.bindings.linux.Errno;
 import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.Files;
 import dev.dyad.bindings.linux.Memory;
@@ -26,9 +27,15 @@ public final class FilePort implements PacketPort {
     this.file = file;
   }
 
-  /** Throws when it cannot be opened. */
+  /**
+   * @throws IllegalArgumentException with one line when it cannot be opened
+   */
   public static FilePort append(Path path) {
-    return new FilePort(Files.open(path.toString(), O_WRONLY() | O_APPEND() | O_CREAT(), OWNER_ONLY));
+    int fd = Files.tryOpen(path.toString(), O_WRONLY() | O_APPEND() | O_CREAT(), OWNER_ONLY);
+    if (fd < 0) {
+      throw new IllegalArgumentException("console file " + path + ": " + Errno.name(-fd) + "; needed is a file that can be made or written to");
+    }
+    return new FilePort(FileDescriptor.adopt(fd));
   }
 
   @Override

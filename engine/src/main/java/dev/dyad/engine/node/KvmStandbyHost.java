@@ -5,18 +5,22 @@ import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
 import dev.dyad.engine.vm.kvm.KvmStandby;
+import dev.dyad.engine.vm.kvm.MachineListener;
 import dev.dyad.engine.vm.kvm.MicroVm;
 import org.jspecify.annotations.Nullable;
 
 /** What a standby for microVMs brings along: the machine that waits lives in this process. Control thread. */
 public final class KvmStandbyHost implements StandbyNode.Host {
   private final @Nullable ArbiterPlace arbiter;
+  private final boolean hugePages;
 
   /**
    * @param arbiter where it is, or null: the one that the primary names
+   * @param hugePages whether guest memory comes from this host's pool of 2 MiB pages
    */
-  public KvmStandbyHost(@Nullable ArbiterPlace arbiter) {
+  public KvmStandbyHost(@Nullable ArbiterPlace arbiter, boolean hugePages) {
     this.arbiter = arbiter;
+    this.hugePages = hugePages;
   }
 
   @Override
@@ -24,7 +28,7 @@ public final class KvmStandbyHost implements StandbyNode.Host {
     if (kind != ProtectedMicroVm.MACHINE_KIND) {
       throw new IllegalArgumentException("the primary runs a machine of kind " + kind + "; this standby builds microVMs, kind " + ProtectedMicroVm.MACHINE_KIND);
     }
-    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()));
+    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()), hugePages, MachineListener.NONE);
     KvmStandby waiting = new KvmStandby(machine);
     if (waiting.memory().pages() != memory.pages()) {
       waiting.close();

@@ -37,7 +37,7 @@ public final class GuestRam implements AutoCloseable {
    */
   public GuestRam(long bytes, boolean hugePages) {
     if (bytes <= 0 || bytes % HUGE_PAGE_BYTES != 0) {
-      throw new IllegalArgumentException("guest memory of " + bytes + " bytes is not a positive multiple of 2 MiB");
+      throw new IllegalArgumentException("guest memory of " + bytes + " bytes; needed is a positive multiple of 2 MiB");
     }
     this.bytes = bytes;
     lowBytes = Math.min(bytes, HOLE_START);
@@ -47,7 +47,9 @@ public final class GuestRam implements AutoCloseable {
       mapping = file.map();
     } catch (RuntimeException e) {
       file.close();
-      throw e;
+      throw hugePages
+          ? new IllegalArgumentException("the pool of 2 MiB pages has too few free for " + (bytes >> 20) + " MiB of guest memory; give it more: sysctl vm.nr_hugepages=N (as root)", e)
+          : e;
     }
     base = mapping.hostVirt();
     deviceWrites = new PageSet(bytes >>> GuestMemory.PAGE_SHIFT);

@@ -17,6 +17,7 @@ import dev.dyad.bindings.linux.Memory;
 import dev.dyad.bindings.linux.Threads;
 import dev.dyad.engine.vm.kvm.boot.BootImage;
 import dev.dyad.engine.vm.kvm.devices.BlockPort;
+import dev.dyad.engine.vm.kvm.devices.ConsolePort;
 import dev.dyad.engine.vm.kvm.devices.ConsoleSink;
 import dev.dyad.engine.vm.kvm.devices.DeviceBus;
 import dev.dyad.engine.vm.kvm.devices.InterruptLine;
@@ -43,7 +44,7 @@ import org.jspecify.annotations.Nullable;
  *   4 GiB      ..              memory beyond 3 GiB
  * </pre>
  *
- * <p>Owns everything it is made of. One thread at a time (the epoch thread once protected, else the control thread) pauses, captures,
+ * <p>Owns everything it is made of, a {@link ConsolePort} that it was given included. One thread at a time (the epoch thread once protected, else the control thread) pauses, captures,
  * resumes; {@link #close} comes last. Restoring a state is only for a machine that has not run since it was made, or that is paused.
  */
 public final class MicroVm implements AutoCloseable {
@@ -77,6 +78,7 @@ public final class MicroVm implements AutoCloseable {
   private final List<EventFd> lines = new ArrayList<>();
   private final StatefulDevice[] devices;
   private final SerialPort serial;
+  private final ConsoleSink console;
   private final @Nullable NicPort nic;
   private final @Nullable VirtioNet net;
   private final @Nullable VirtioBlock block;
@@ -101,6 +103,7 @@ public final class MicroVm implements AutoCloseable {
   public MicroVm(MicroVmConfig config, ConsoleSink console, MachineListener listener, @Nullable BlockPort disk) {
     this.config = config;
     this.listener = listener;
+    this.console = console;
     kvm = Kvm.open();
     KvmCapabilities capabilities = KvmCapabilities.probe(kvm);
     List<String> missing = capabilities.missing();
@@ -275,6 +278,11 @@ public final class MicroVm implements AutoCloseable {
 
   public SerialPort serial() {
     return serial;
+  }
+
+  /** What takes the guest's console output. */
+  public ConsoleSink console() {
+    return console;
   }
 
   /** The outer end of the network card's wire; null without a card. */
@@ -484,6 +492,9 @@ public final class MicroVm implements AutoCloseable {
     }
     if (block != null) {
       block.close();
+    }
+    if (console instanceof ConsolePort port) {
+      port.close();
     }
     firstState.close();
     gate.close();

@@ -105,7 +105,7 @@ public record BuiltinGuest(
     long workBytes = pattern.pages() * vcpus * 4096;
     if (ram.bytes() < MEMORY_BYTES_MIN || ram.hostVirt(WORK_BASE, workBytes) == GuestRam.OUTSIDE) {
       throw new IllegalArgumentException(
-          "memory of " + ram.bytes() + " bytes: the built-in guest needs " + Math.max(MEMORY_BYTES_MIN, WORK_BASE + workBytes) + " below 3 GiB");
+          "memory of " + (ram.bytes() >> 20) + " MiB: the built-in guest needs " + (Math.max(MEMORY_BYTES_MIN, WORK_BASE + workBytes) >> 20) + " MiB for " + vcpus + " vCPUs of " + pattern.pages() + " pages, below 3 GiB");
     }
     if (kvSlots < 0 || Long.bitCount(kvSlots) > 1 || KV_TABLE + kvSlots * SLOT_BYTES > WORK_BASE) {
       throw new IllegalArgumentException(kvSlots + " slots: a power of two up to " + (WORK_BASE - KV_TABLE) / SLOT_BYTES / 2 * 2 + " is possible");

@@ -158,7 +158,7 @@ class LinuxImageTest {
   }
 
   private static void assertRefused(String expected, Runnable attempt) {
-    String line = assertThrows(IllegalArgumentException.class, attempt::run).getMessage();
+    String line = String.valueOf(assertThrows(IllegalArgumentException.class, attempt::run).getMessage());
     assertTrue(line.contains(expected), line);
     assertFalse(line.contains("\n"), line);
   }
@@ -214,7 +214,7 @@ class LinuxImageTest {
         try {
           LinuxImage.of(KernelImage.parse("k", file), INITRD, "x").load(ram, 1);
         } catch (IllegalArgumentException e) {
-          assertFalse(e.getMessage().contains("\n"));
+          assertFalse(String.valueOf(e.getMessage()).contains("\n"));
         }
       }
     }
