@@ -4,6 +4,11 @@ import java.io.PrintWriter;
 
 /** The lines that a demo shows: steps that stay, and a status that is rewritten in place on a terminal. */
 final class Progress {
+  /** A line wider than the terminal is cut, not continued on the next, which could not be taken back. */
+  private static final String NO_WRAP = "\033[?7l";
+
+  private static final String WRAP = "\033[?7h";
+
   private final PrintWriter out;
   private final boolean inPlace;
   private final long started = System.nanoTime();
@@ -25,7 +30,7 @@ final class Progress {
   void status(String text) {
     if (inPlace) {
       clearStatus();
-      out.print("          " + text);
+      out.print(NO_WRAP + "          " + text + WRAP);
       statusShown = true;
     } else {
       out.println("          " + text);

@@ -87,12 +87,17 @@ public final class SerialPort implements PortDevice, StatefulDevice {
       case LINE_STATUS:
         return STATUS_EMPTY | (fifoCount > 0 ? STATUS_RECEIVED : 0);
       case MODEM_STATUS:
-        return MODEM_READY;
+        return (modemControl & LOOPBACK) != 0 ? loopedModemStatus() : MODEM_READY;
       case SCRATCH:
         return scratch;
       default:
         return 0xff;
     }
+  }
+
+  /** RTS comes back as CTS, DTR as DSR, OUT1 as RI, OUT2 as DCD: drivers look whether a port is there by this. */
+  private int loopedModemStatus() {
+    return (modemControl & 2) << 3 | (modemControl & 1) << 5 | (modemControl & 4) << 4 | (modemControl & 8) << 4;
   }
 
   private int take() {
