@@ -26,6 +26,10 @@ public final class DirtyRing implements AutoCloseable {
     public static final long NONE = -1;
 
     private static final int SLOT_SHIFT = 48;
+
+    /** Address space 65,535, slot 65,535. */
+    private static final int NO_SLOT = -1;
+
     private static final long FLAGS = kvm_dirty_gfn.flags$offset();
     private static final long SLOT = kvm_dirty_gfn.slot$offset();
     private static final long OFFSET = kvm_dirty_gfn.offset$offset();
@@ -59,6 +63,15 @@ public final class DirtyRing implements AutoCloseable {
     public void take() {
         Memory.putIntRelease(base + (next & mask) * ENTRY_BYTES + FLAGS, RESET);
         next++;
+    }
+
+    /**
+     * Takes that entry, and has KVM_RESET_DIRTY_RINGS leave its page writable, so that no further write of it is reported: the entry names no slot when
+     * the kernel reads it again, and one that names none is passed over (virt/kvm/dirty_ring.c, kvm_reset_dirty_gfn).
+     */
+    public void takeUnprotected() {
+        Memory.putInt(base + (next & mask) * ENTRY_BYTES + SLOT, NO_SLOT);
+        take();
     }
 
     public static int slot(long entry) {

@@ -79,7 +79,7 @@ public final class EpochCutter implements AutoCloseable {
       long scanned = System.nanoTime();
       scanNanos += scanned - mark;
       if (complete && dirty.pageCount() <= snapshotPages) {
-        hypervisor.copyPages(dirty, snapshot.hostVirt());
+        hypervisor.copyAtEnd(dirty, snapshot.hostVirt());
       } else {
         slices.begin(dirty);
         while (slices.next(slice, snapshotPages)) {
@@ -100,6 +100,7 @@ public final class EpochCutter implements AutoCloseable {
     resumeNanos = end - saved;
     cutNanos = end - start;
     pauseNanos = hypervisor.standstillNanos(cutNanos);
+    hypervisor.finishCopies();
     statePages.clear();
     statePages.add(hypervisor.memory().state().firstPage(), (stateBytes + GuestMemory.PAGE_BYTES - 1) >>> GuestMemory.PAGE_SHIFT);
   }

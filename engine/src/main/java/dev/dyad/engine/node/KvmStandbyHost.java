@@ -5,7 +5,6 @@ import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
 import dev.dyad.engine.vm.kvm.KvmStandby;
-import dev.dyad.engine.vm.kvm.MachineListener;
 import dev.dyad.engine.vm.kvm.MicroVm;
 import org.jspecify.annotations.Nullable;
 
@@ -28,7 +27,7 @@ public final class KvmStandbyHost implements StandbyNode.Host {
     if (kind != ProtectedMicroVm.MACHINE_KIND) {
       throw new IllegalArgumentException("the primary runs a machine of kind " + kind + "; this standby builds microVMs, kind " + ProtectedMicroVm.MACHINE_KIND);
     }
-    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()), hugePages, MachineListener.NONE);
+    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()), hugePages);
     KvmStandby waiting = new KvmStandby(machine);
     if (waiting.memory().pages() != memory.pages()) {
       waiting.close();

@@ -20,6 +20,7 @@ import org.jspecify.annotations.Nullable;
  * @param busyPoll whether the epoch thread spins instead of sleeping
  * @param core the core to pin the epoch thread to, −1 for none
  * @param link over what to replicate
+ * @param earlyNanos during an epoch, pages are looked for and shipped each time this has passed; 0: only at its end
  */
 public record PrimaryConfig(
     String name,
@@ -32,7 +33,8 @@ public record PrimaryConfig(
     long deltaCacheBytes,
     boolean busyPoll,
     int core,
-    LinkConfig link) {
+    LinkConfig link,
+    long earlyNanos) {
 
   public static final long RING_BYTES = 64L << 20;
   public static final int SNAPSHOT_PAGES = 16_384;
@@ -50,6 +52,26 @@ public record PrimaryConfig(
       long deltaCacheBytes,
       boolean busyPoll,
       int core) {
-    this(name, identity, standby, key, epochs, ringBytes, snapshotPages, deltaCacheBytes, busyPoll, core, LinkConfig.standard());
+    this(name, identity, standby, key, epochs, ringBytes, snapshotPages, deltaCacheBytes, busyPoll, core, LinkConfig.standard(), 0);
+  }
+
+  /** Without pages that are shipped early. */
+  public PrimaryConfig(
+      String name,
+      String identity,
+      @Nullable SocketAddress standby,
+      @Nullable SharedKey key,
+      EpochConfig epochs,
+      long ringBytes,
+      int snapshotPages,
+      long deltaCacheBytes,
+      boolean busyPoll,
+      int core,
+      LinkConfig link) {
+    this(name, identity, standby, key, epochs, ringBytes, snapshotPages, deltaCacheBytes, busyPoll, core, link, 0);
+  }
+
+  public PrimaryConfig withEarlyNanos(long nanos) {
+    return new PrimaryConfig(name, identity, standby, key, epochs, ringBytes, snapshotPages, deltaCacheBytes, busyPoll, core, link, nanos);
   }
 }

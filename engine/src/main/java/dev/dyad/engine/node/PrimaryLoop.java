@@ -67,6 +67,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private final EpochTrace trace;
   private final PrimaryProtocol protocol;
   private final EpochCutter cutter;
+  private final EarlyPages early;
   private final LastSent lastSent;
   private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
   private final EventFd doorbell = new EventFd();
@@ -94,6 +95,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private boolean heartbeatDue;
   private final long[] sealedNanos = new long[COMMITS_MAX];
 
+  /** Set by any thread, taken back by the loop. */
+  private volatile boolean endAsked;
+
   private boolean finished;
   private boolean stopAsked;
 
@@ -114,6 +118,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     this.control = control;
     protocol = new PrimaryProtocol(config.epochs(), this);
     cutter = new EpochCutter(hypervisor, config.snapshotPages());
+    early = new EarlyPages(hypervisor, config.earlyNanos());
     lastSent = new LastSent(config.deltaCacheBytes());
     waits = new Poll(2);
   }
@@ -159,6 +164,12 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     doorbell.signal();
   }
 
+  /** The open epoch should end as soon as it may: the dirty ring is full. Allocates nothing. Any thread. */
+  void endEpoch() {
+    endAsked = true;
+    doorbell.signal();
+  }
+
   /** Ends the loop at once; nothing more leaves. To be posted. */
   void die() {
     finished = true;
@@ -168,7 +179,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   public void run() {
     try {
       while (!finished) {
-        int work = runPosted() + serveLink() + stepBaseline() + stepShipping();
+        int work = runPosted() + serveLink() + stepBaseline() + stepShipping() + stepEarly();
         long now = Clocks.bootNs();
         protocol.onTick(now);
         carryOut();
@@ -179,6 +190,14 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
         if (output.isPressed()) {
           protocol.onEpochFull(now);
           carryOut();
+        }
+        if (endAsked) {
+          endAsked = false;
+          metrics.ringFull();
+          if (protocol.state().holdsPerEpoch()) {
+            protocol.onEpochFull(now);
+            carryOut();
+          }
         }
         closeEnded();
         publish();
@@ -200,6 +219,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   void closeAll() {
     cutter.close();
+    early.close();
     lastSent.close();
     waits.close();
     doorbell.close();
@@ -282,12 +302,30 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       metrics.handedOver(Clocks.bootNs() - sealedNanos[(int) (shippingEpoch % COMMITS_MAX)]);
       metrics.shipped(cutter.pages(), present.writtenBytes() - bytesBefore);
       bytesBefore = present.writtenBytes();
+      early.restart(Clocks.bootNs());
       shipping = Shipping.IDLE;
     }
     return shipping == Shipping.IDLE ? 1 : 0;
   }
 
-  /** Waits until the ring has taken what was cut before, so that its copies can be overwritten. */
+  /** Between two epochs' ends: what has been written so far, into the open epoch. */
+  private int stepEarly() {
+    EpochWriter present = writer;
+    if (!early.isOn() || present == null || shipping != Shipping.IDLE || !protocol.state().holdsPerEpoch()) {
+      return 0;
+    }
+    if (early.isUnderWay()) {
+      return early.step(present);
+    }
+    long now = Clocks.bootNs();
+    if (early.nanosUntilDue(now) > 0) {
+      return 0;
+    }
+    metrics.shippedEarly(early.look(now));
+    return 1;
+  }
+
+  /** Waits until the ring has taken what was cut or found before, so that its copies can be overwritten and its epoch be sealed. */
   private void finishShipping() {
     long giveUpAt = Clocks.bootNs() + config.epochs().detectorNanos();
     while (shipping != Shipping.IDLE && !linkBroken) {
@@ -295,6 +333,13 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
         waitForRoom(giveUpAt);
       }
     }
+    EpochWriter present = writer;
+    while (present != null && early.isUnderWay() && !linkBroken) {
+      if (early.step(present) == 0) {
+        waitForRoom(giveUpAt);
+      }
+    }
+    early.forget();
     shipping = Shipping.IDLE;
   }
 
@@ -379,8 +424,10 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     if (present != null && !present.prepareToWait()) {
       return;
     }
-    if (shipping != Shipping.IDLE || baseline != null) {
+    if (shipping != Shipping.IDLE || baseline != null || early.isUnderWay()) {
       timeout = Math.min(timeout, 1_000_000L);
+    } else if (early.isOn() && protocol.state().holdsPerEpoch()) {
+      timeout = Math.clamp(early.nanosUntilDue(Clocks.bootNs()), 0, timeout);
     }
     waits.set(0, doorbell.fd(), POLLIN());
     waits.set(1, present == null ? -1 : present.pollFd(), present == null ? 0 : present.pollEvents());
@@ -424,6 +471,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       }
     }
     shipping = Shipping.IDLE;
+    early.forget();
     heartbeatDue = false;
     linkReady = false;
     linkBroken = false;

@@ -146,6 +146,11 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     loop.doorbell();
   }
 
+  /** The open epoch should end as soon as it may. Any thread, a vCPU's too; allocates nothing. */
+  public void endEpoch() {
+    loop.endEpoch();
+  }
+
   /** Ends protection in good order; the guest runs on. Returns when it is done, at the latest after {@code bound}. */
   public boolean detach(Duration bound) {
     loop.post(loop::detach);
@@ -292,6 +297,8 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("dirtyPages", NodeReports.counts(metrics.dirtyPages()));
     report.put("epochBytes", NodeReports.counts(metrics.epochBytes()));
     report.put("pagesShipped", metrics.pagesShipped());
+    report.put("pagesShippedEarly", metrics.pagesShippedEarly());
+    report.put("ringsFull", metrics.ringsFull());
     report.put("bytesShipped", metrics.bytesShipped());
     report.put("heldPackets", metrics.packetsHeld());
     report.put("releasedPackets", metrics.packetsReleased());

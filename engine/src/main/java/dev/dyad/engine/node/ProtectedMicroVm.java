@@ -62,6 +62,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
 
   private static final Logger LOG = System.getLogger("dyad.microvm");
   private static final long HELD_BYTES = 4L << 20;
+  private static final int RING_ENTRIES_MIN = 1024;
   private static final Duration DETACH_BOUND = Duration.ofSeconds(10);
 
   /**
@@ -109,20 +110,19 @@ public final class ProtectedMicroVm implements AutoCloseable {
       int core,
       LinkConfig link) {}
 
-  /** Stands between a machine and its owner, which is made after it. */
-  private static final class ResetRelay implements MachineListener {
-    private volatile @Nullable Runnable onReset;
-
+  /** Hears the machine: a guest that asks for a reset is booted anew where it was booted here; a full dirty ring ends the epoch. */
+  private final class Ears implements MachineListener {
     @Override
     public void powerChanged(PowerState state, String why) {
-      Runnable action = onReset;
-      if (state == PowerState.RESET && action != null) {
-        action.run();
+      if (state == PowerState.RESET && image != null) {
+        resetSoon();
       }
     }
 
     @Override
-    public void ringFull() {}
+    public void ringFull() {
+      node.endEpoch();
+    }
   }
 
   private final MicroVm machine;
@@ -189,6 +189,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
     GuestOutput output = new GuestOutput(epoch, gate, List.of(held, console));
     node = new PrimaryNode(config, hypervisor, output, new NodePage(List.of(held), List.of(learned)), arbiter, MACHINE_KIND, envelope);
     net = new NetThread(List.of(new NetThread.Nic(held, input), new NetThread.Nic(console, null)), netBell, node::doorbell, false);
+    machine.listen(new Ears());
     netThread = Thread.ofPlatform().name("net").daemon().unstarted(net);
     output.pass();
     gate.goAlone(generation);
@@ -236,13 +237,11 @@ public final class ProtectedMicroVm implements AutoCloseable {
       Arbiter arbiter = place.open(name);
       try {
         long generation = PrimaryNode.generationFor(arbiter, identity(), place.what(name));
-        ResetRelay relay = new ResetRelay();
-        MicroVm machine = build(described, host.hugePages(), relay);
+        MicroVm machine = build(described, host.hugePages());
         try {
           machine.boot(image);
           ProtectedMicroVm made = assemble(machine, described, host, arbiter, place, name, options, generation, 1);
           made.image = image;
-          relay.onReset = made::resetSoon;
           machine.resume();
           made.node.start(generation);
           return made;
@@ -328,9 +327,12 @@ public final class ProtectedMicroVm implements AutoCloseable {
   }
 
   /** A machine of this shape, paused and empty. */
-  static MicroVm build(MicroVmDescription description, boolean hugePages, MachineListener listener) {
-    MicroVmConfig config = MicroVmConfig.of(description.memoryBytes(), description.vcpus()).withMac(description.mac()).withHugePages(hugePages);
-    return new MicroVm(config, new ConsolePort(), listener);
+  static MicroVm build(MicroVmDescription description, boolean hugePages) {
+    // A ring that fills ends the epoch before it outgrows what one pause copies.
+    int ringEntries = Math.max(RING_ENTRIES_MIN, Integer.highestOneBit(PrimaryConfig.SNAPSHOT_PAGES / Math.max(1, description.vcpus())));
+    MicroVmConfig config =
+        MicroVmConfig.of(description.memoryBytes(), description.vcpus()).withMac(description.mac()).withHugePages(hugePages).withRingEntries(ringEntries);
+    return new MicroVm(config, new ConsolePort(), MachineListener.NONE);
   }
 
   /** A vCPU's thread: the guest asks for it and stands. */

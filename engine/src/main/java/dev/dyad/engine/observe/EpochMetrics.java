@@ -20,6 +20,8 @@ public final class EpochMetrics {
   private static final VarHandle LAST_COMMITTED_EPOCH = counter("lastCommittedEpoch");
   private static final VarHandle LAST_COMMIT_NANOS = counter("lastCommitNanos");
   private static final VarHandle PAGES_SHIPPED = counter("pagesShipped");
+  private static final VarHandle PAGES_SHIPPED_EARLY = counter("pagesShippedEarly");
+  private static final VarHandle RINGS_FULL = counter("ringsFull");
   private static final VarHandle BYTES_SHIPPED = counter("bytesShipped");
   private static final VarHandle PACKETS_HELD = counter("packetsHeld");
   private static final VarHandle PACKETS_RELEASED = counter("packetsReleased");
@@ -62,6 +64,12 @@ public final class EpochMetrics {
 
   @SuppressWarnings("unused")
   private long pagesShipped;
+
+  @SuppressWarnings("unused")
+  private long pagesShippedEarly;
+
+  @SuppressWarnings("unused")
+  private long ringsFull;
 
   @SuppressWarnings("unused")
   private long bytesShipped;
@@ -134,6 +142,16 @@ public final class EpochMetrics {
     shipNanos.record(nanos, NANOS_MAX);
   }
 
+  /** Writer: so many pages were found before their epoch's end, to be shipped at once. */
+  public void shippedEarly(long pages) {
+    add(PAGES_SHIPPED_EARLY, pages);
+  }
+
+  /** Writer: an epoch's end was asked for because the dirty ring was full. */
+  public void ringFull() {
+    add(RINGS_FULL, 1);
+  }
+
   /** Writer: the standby acknowledged an epoch that was sealed at {@code sealedNanos}. */
   public void committed(long epoch, long sealedNanos, long nowNanos) {
     commitNanos.record(nowNanos - sealedNanos, NANOS_MAX);
@@ -201,6 +219,15 @@ public final class EpochMetrics {
 
   public long pagesShipped() {
     return read(PAGES_SHIPPED);
+  }
+
+  public long pagesShippedEarly() {
+    return read(PAGES_SHIPPED_EARLY);
+  }
+
+  /** Epoch ends that a full dirty ring asked for. */
+  public long ringsFull() {
+    return read(RINGS_FULL);
   }
 
   public long bytesShipped() {

@@ -33,6 +33,16 @@ public interface Hypervisor extends AutoCloseable {
   void copyPages(DirtyPages pages, long destination);
 
   /**
+   * The same at an epoch's end, where {@link #finishCopies} follows the resume: copies may be made as late as that.
+   */
+  default void copyAtEnd(DirtyPages pages, long destination) {
+    copyPages(pages, destination);
+  }
+
+  /** Makes the copies that {@link #copyAtEnd} put off; the guest runs. On return all are there. */
+  default void finishCopies() {}
+
+  /**
    * Writes CPU and device state of the paused machine to {@code destination}.
    *
    * @param bytesMax room at {@code destination}

@@ -77,6 +77,35 @@ class NodePairTest {
     machine.close();
   }
 
+  @ParameterizedTest
+  @ValueSource(strings = {"tcp", "shm"})
+  void shouldGoOnFromOneInstantWhenPagesAreShippedEarly(String link) throws Exception {
+    startPair(link, EpochConfig.of(4_000_000L, BOUND), 20_000, 1_000_000L);
+    await("protected", () -> node().state() == PrimaryState.PROTECTED);
+    long from = node().metrics().epochsCommitted();
+    await("200 epochs", () -> node().metrics().epochsCommitted() > from + 200);
+    assertTrue(node().metrics().pagesShippedEarly() > 0, "nothing was shipped early");
+
+    node().kill();
+
+    StandbyNode.Promoted promoted = standbyNode().promoted().get(10, TimeUnit.SECONDS);
+    FakeStandbyMachine machine = (FakeStandbyMachine) promoted.machine();
+    assertEquals(machine.writes(), machine.newestWrite(), "memory and state are of one instant");
+    machine.close();
+  }
+
+  @Test
+  void shouldEndAnEpochBeforeItsTimeWhenTheRingIsFull() throws Exception {
+    startPair("shm", EpochConfig.of(20_000_000_000L, 2 * BOUND), 20_000);
+    await("protected", () -> node().state() == PrimaryState.PROTECTED);
+    for (int i = 0; i < 5; i++) {
+      long committed = node().metrics().epochsCommitted();
+      node().endEpoch();
+      await("an epoch's end long before its period", () -> node().metrics().epochsCommitted() > committed);
+    }
+    assertEquals(5, node().metrics().ringsFull());
+  }
+
   @Test
   void shouldRunOnAloneWhenTheStandbyDiesAndProtectAgain() throws Exception {
     startPair("tcp", EpochConfig.of(2_000_000L, BOUND), 20_000);
@@ -120,11 +149,15 @@ class NodePairTest {
   }
 
   private void startPair(String link, EpochConfig epochs, long nanosBetweenWrites) {
+    startPair(link, epochs, nanosBetweenWrites, 0);
+  }
+
+  private void startPair(String link, EpochConfig epochs, long nanosBetweenWrites, long earlyNanos) {
     SocketAddress at = link.equals("tcp") ? SocketAddress.inet("127.0.0.1", 0) : SocketAddress.unix(directory.resolve("link").toString());
     standby = startStandby(at, epochs);
     guest = new FakeGuest(PAGES, 1, nanosBetweenWrites);
     arbiter = FileArbiter.open(generationFile());
-    PrimaryConfig config = new PrimaryConfig("fake", "fake-1", standbyNode().address(), null, epochs, 8 << 20, 1024, 4 << 20, false, -1);
+    PrimaryConfig config = new PrimaryConfig("fake", "fake-1", standbyNode().address(), null, epochs, 8 << 20, 1024, 4 << 20, false, -1).withEarlyNanos(earlyNanos);
     GuestOutput output = new GuestOutput(new OutputEpoch(1), new ReleaseGate(arbiter::newest, 0), List.of());
     MachineEnvelope envelope = new MachineEnvelope("fake", generationFile().toString(), epochs.detectorNanos(), new byte[0]);
     primary = new PrimaryNode(config, guest, output, new NodePage(List.of(), List.of()), arbiter, 1, envelope);

@@ -13,8 +13,12 @@ interface DirtyTracker extends AutoCloseable {
   /** Begins. What was written before is not reported: everything has to be copied once, after this. */
   void start();
 
-  /** As {@link dev.dyad.engine.vm.Hypervisor#harvest}; what devices of this process wrote is included. */
-  boolean harvest(DirtyPages into);
+  /**
+   * As {@link dev.dyad.engine.vm.Hypervisor#harvest}; what devices of this process wrote is included.
+   *
+   * @param paused whether the machine is: an epoch ends
+   */
+  boolean harvest(DirtyPages into, boolean paused);
 
   /** A vCPU cannot go on before its ring has room. Called by the thread of that vCPU. */
   void ringFull();

@@ -5,9 +5,10 @@ import dev.dyad.bindings.kvm.KvmVm;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.MemFd;
 import dev.dyad.engine.vm.GuestMemory;
+import org.jspecify.annotations.Nullable;
 
 /**
- * The guest's memory: one memfd, mapped once here, shown to the guest in one slot below 3 GiB and the rest from 4 GiB on. The page
+ * The guest's memory: one memfd, mapped here (once more for KVM where pages are to be protected from the guest alone), shown to the guest in one slot below 3 GiB and the rest from 4 GiB on. The page
  * number in the flat space is the offset in the memfd.
  *
  * <p>Owns the mapping. Whoever writes to guest memory from this process, bypassing KVM's tracking, says so with {@link #wrote}
@@ -28,6 +29,8 @@ public final class GuestRam implements AutoCloseable {
   private final long lowBytes;
   private final MemFd file;
   private final Mapping mapping;
+  private final @Nullable Mapping guestMapping;
+  private final long guestVirt;
   private final long base;
   private final PageSet deviceWrites;
 
@@ -36,6 +39,13 @@ public final class GuestRam implements AutoCloseable {
    * @param hugePages whether it is taken from the host's pool of 2 MiB pages; throws when that has too few
    */
   public GuestRam(long bytes, boolean hugePages) {
+    this(bytes, hugePages, false);
+  }
+
+  /**
+   * @param mappedTwice whether KVM gets a mapping of its own, so that pages can be protected from the guest and not from this process
+   */
+  GuestRam(long bytes, boolean hugePages, boolean mappedTwice) {
     if (bytes <= 0 || bytes % HUGE_PAGE_BYTES != 0) {
       throw new IllegalArgumentException("guest memory of " + bytes + " bytes; needed is a positive multiple of 2 MiB");
     }
@@ -45,6 +55,7 @@ public final class GuestRam implements AutoCloseable {
     file = MemFd.create("dyad-guest", bytes, flags);
     try {
       mapping = file.map();
+      guestMapping = mappedTwice ? file.map() : null;
     } catch (RuntimeException e) {
       file.close();
       throw hugePages
@@ -52,6 +63,7 @@ public final class GuestRam implements AutoCloseable {
           : e;
     }
     base = mapping.hostVirt();
+    guestVirt = guestMapping == null ? base : guestMapping.hostVirt();
     deviceWrites = new PageSet(bytes >>> GuestMemory.PAGE_SHIFT);
   }
 
@@ -65,6 +77,11 @@ public final class GuestRam implements AutoCloseable {
 
   public long hostVirt() {
     return base;
+  }
+
+  /** The mapping that KVM uses. */
+  long guestVirt() {
+    return guestVirt;
   }
 
   /** Descriptor of the memfd, for one more mapping. */
@@ -89,7 +106,7 @@ public final class GuestRam implements AutoCloseable {
   void attach(KvmVm vm, int flags) {
     for (int slot = 0; slot < slots(); slot++) {
       long offset = firstPage(slot) << GuestMemory.PAGE_SHIFT;
-      vm.setMemory(slot, flags, slot == 0 ? 0 : HOLE_END, slotPages(slot) << GuestMemory.PAGE_SHIFT, base + offset);
+      vm.setMemory(slot, flags, slot == 0 ? 0 : HOLE_END, slotPages(slot) << GuestMemory.PAGE_SHIFT, guestVirt + offset);
     }
   }
 
@@ -128,6 +145,9 @@ public final class GuestRam implements AutoCloseable {
 
   @Override
   public void close() {
+    if (guestMapping != null) {
+      guestMapping.close();
+    }
     mapping.close();
     file.close();
   }

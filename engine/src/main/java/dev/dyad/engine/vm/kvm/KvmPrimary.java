@@ -48,7 +48,7 @@ public final class KvmPrimary implements Hypervisor {
 
   @Override
   public boolean harvest(DirtyPages into) {
-    return machine.tracker().harvest(into);
+    return machine.tracker().harvest(into, machine.isPaused());
   }
 
   @Override
@@ -60,6 +60,21 @@ public final class KvmPrimary implements Hypervisor {
       Memory.copy(base + DirtyPages.firstPage(run) * PAGE_BYTES, to, bytes);
       to += bytes;
     }
+  }
+
+  @Override
+  public void copyAtEnd(DirtyPages pages, long destination) {
+    CopyOnWrite later = machine.copyOnWrite();
+    if (later == null) {
+      copyPages(pages, destination);
+    } else {
+      later.take(pages, destination);
+    }
+  }
+
+  @Override
+  public void finishCopies() {
+    machine.finishCopies();
   }
 
   @Override

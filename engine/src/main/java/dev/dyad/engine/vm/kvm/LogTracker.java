@@ -41,7 +41,7 @@ final class LogTracker implements DirtyTracker {
   }
 
   @Override
-  public boolean harvest(DirtyPages into) {
+  public boolean harvest(DirtyPages into, boolean paused) {
     for (int slot = 0; slot < ram.slots(); slot++) {
       harvest(slot);
     }

@@ -60,7 +60,7 @@ public final class MicroVm implements AutoCloseable {
   private static final List<Integer> MSR_COMMANDS = List.of(0x11, 0x4b56_4d00);
 
   private final MicroVmConfig config;
-  private final MachineListener listener;
+  private volatile MachineListener listener;
   private final int pid = Threads.processId();
 
   private final Kvm kvm;
@@ -68,6 +68,7 @@ public final class MicroVm implements AutoCloseable {
   private final GuestRam ram;
   private final DirtyTracker tracker;
   private final PauseGate gate;
+  private final @Nullable CopyOnWrite copyOnWrite;
   private final Vcpu[] vcpus;
   private final InterruptChips chips;
   private final StateLayout layout;
@@ -87,6 +88,9 @@ public final class MicroVm implements AutoCloseable {
   private volatile PowerState power = PowerState.ON;
   private volatile String powerReason = "";
   private boolean paused = true;
+
+  /** Copies of the last epoch are still to be made: the guest may run, its devices may not write its memory. */
+  private volatile boolean copying;
 
   /** The vCPUs have been told to read their state since it last changed. */
   private boolean capturing;
@@ -126,8 +130,18 @@ public final class MicroVm implements AutoCloseable {
     } else {
       vm.enable(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2(), KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE());
     }
-    ram = new GuestRam(config.memoryBytes(), config.hugePages());
+    Techniques techniques = config.techniques();
+    if (techniques.copyOnWrite()) {
+      String unusable = config.hugePages() ? "copy-on-write goes by pages of 4 KiB, and huge ones are configured" : CopyOnWrite.unusable();
+      if (!unusable.isEmpty()) {
+        vm.close();
+        kvm.close();
+        throw new IllegalStateException(unusable);
+      }
+    }
+    ram = new GuestRam(config.memoryBytes(), config.hugePages(), techniques.copyOnWrite());
     ram.attach(vm, 0);
+    copyOnWrite = techniques.copyOnWrite() ? new CopyOnWrite(ram) : null;
     gate = new PauseGate(config.vcpus(), config.spins());
 
     List<StatefulDevice> all = new ArrayList<>();
@@ -178,7 +192,7 @@ public final class MicroVm implements AutoCloseable {
       for (int i = 0; i < rings.length; i++) {
         rings[i] = new DirtyRing(made[i], config.ringEntries());
       }
-      tracker = new RingTracker(vm, ram, rings);
+      tracker = new RingTracker(vm, ram, rings, techniques.hotPagesMax());
     } else {
       tracker = new LogTracker(vm, ram);
     }
@@ -262,6 +276,11 @@ public final class MicroVm implements AutoCloseable {
     Memory.zero(ram.hostVirt(), ram.bytes());
     ram.wrote(ram.hostVirt(), ram.bytes());
     boot(image);
+  }
+
+  /** Who hears from now on what the machine does of its own accord. */
+  public void listen(MachineListener other) {
+    listener = other;
   }
 
   public MicroVmConfig config() {
@@ -353,13 +372,25 @@ public final class MicroVm implements AutoCloseable {
 
   private void startCapture() {
     capturing = true;
-    gate.enter(PauseGate.CAPTURE);
+    if (config.techniques().parallelCapture()) {
+      gate.enter(PauseGate.CAPTURE);
+    }
+  }
+
+  private void awaitCaptured() {
+    if (config.techniques().parallelCapture()) {
+      gate.awaitCaptured();
+      return;
+    }
+    for (int i = 0; i < vcpus.length; i++) {
+      vcpus[i].capture();
+    }
   }
 
   /** Before the vCPUs' state is changed from here. */
   private void endCapture() {
     if (capturing) {
-      gate.awaitCaptured();
+      awaitCaptured();
       capturing = false;
     }
   }
@@ -384,7 +415,7 @@ public final class MicroVm implements AutoCloseable {
       devices[i].saveState(at);
       at += devices[i].stateBytes();
     }
-    gate.awaitCaptured();
+    awaitCaptured();
     for (int i = 0; i < vcpus.length; i++) {
       RuntimeException failure = vcpus[i].failure();
       if (failure != null) {
@@ -433,10 +464,35 @@ public final class MicroVm implements AutoCloseable {
     }
     paused = false;
     capturing = false;
+    if (copyOnWrite != null && copyOnWrite.isPending()) {
+      copying = true;
+    } else {
+      wakeDevices();
+    }
+    gate.enter(PauseGate.RUN);
+  }
+
+  private void wakeDevices() {
     for (int i = 0; i < devices.length; i++) {
       devices[i].wake();
     }
-    gate.enter(PauseGate.RUN);
+  }
+
+  /** How pages are copied after the resume; null: they are not. */
+  @Nullable CopyOnWrite copyOnWrite() {
+    return copyOnWrite;
+  }
+
+  /** Makes the copies that were put off; then the devices go on, unless the machine stays paused. */
+  void finishCopies() {
+    if (copyOnWrite == null || !copyOnWrite.isPending()) {
+      return;
+    }
+    copyOnWrite.copyRest();
+    if (copying) {
+      wakeDevices();
+      copying = false;
+    }
   }
 
   private void requirePaused() {
@@ -446,6 +502,13 @@ public final class MicroVm implements AutoCloseable {
   }
 
   // ---- vCPU threads ----
+
+  /** Until the devices may write the guest's memory. Seldom, and then for as long as some pages take to be copied. */
+  void awaitCopies() {
+    while (copying) {
+      Thread.yield();
+    }
+  }
 
   void ringFull() {
     tracker.ringFull();
@@ -473,6 +536,7 @@ public final class MicroVm implements AutoCloseable {
       return;
     }
     closed = true;
+    finishCopies();
     pause();
     gate.awaitStopped();
     gate.enter(PauseGate.CLOSE);
@@ -500,6 +564,9 @@ public final class MicroVm implements AutoCloseable {
     gate.close();
     vm.close();
     kvm.close();
+    if (copyOnWrite != null) {
+      copyOnWrite.close();
+    }
     ram.close();
   }
 }

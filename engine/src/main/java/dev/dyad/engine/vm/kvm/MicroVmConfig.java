@@ -10,9 +10,10 @@ package dev.dyad.engine.vm.kvm;
  * @param hugePages guest memory from the host's pool of 2 MiB pages
  * @param mac the card's address, 6 bytes as the low part; 0: no card
  * @param spins turns that a thread spins at the pause before it sleeps; 0 where cores are not to spare
+ * @param techniques of the pause
  */
 public record MicroVmConfig(
-    long memoryBytes, int vcpus, Tracker tracker, int ringEntries, boolean hugePages, long mac, int spins) {
+    long memoryBytes, int vcpus, Tracker tracker, int ringEntries, boolean hugePages, long mac, int spins, Techniques techniques) {
 
   /** Kinds of dirty tracking. */
   public enum Tracker {
@@ -30,26 +31,30 @@ public record MicroVmConfig(
   /** As good as it gets on this host. */
   public static MicroVmConfig of(long memoryBytes, int vcpus) {
     int idle = Runtime.getRuntime().availableProcessors() - vcpus - 1;
-    return new MicroVmConfig(memoryBytes, vcpus, Tracker.BEST, RING_ENTRIES, false, MAC, idle > 0 ? 4000 : 0);
+    return new MicroVmConfig(memoryBytes, vcpus, Tracker.BEST, RING_ENTRIES, false, MAC, idle > 0 ? 4000 : 0, Techniques.USUAL);
   }
 
   public MicroVmConfig withTracker(Tracker other) {
-    return new MicroVmConfig(memoryBytes, vcpus, other, ringEntries, hugePages, mac, spins);
+    return new MicroVmConfig(memoryBytes, vcpus, other, ringEntries, hugePages, mac, spins, techniques);
   }
 
   public MicroVmConfig withRingEntries(int entries) {
-    return new MicroVmConfig(memoryBytes, vcpus, tracker, entries, hugePages, mac, spins);
+    return new MicroVmConfig(memoryBytes, vcpus, tracker, entries, hugePages, mac, spins, techniques);
   }
 
   public MicroVmConfig withHugePages(boolean huge) {
-    return new MicroVmConfig(memoryBytes, vcpus, tracker, ringEntries, huge, mac, spins);
+    return new MicroVmConfig(memoryBytes, vcpus, tracker, ringEntries, huge, mac, spins, techniques);
   }
 
   public MicroVmConfig withMac(long address) {
-    return new MicroVmConfig(memoryBytes, vcpus, tracker, ringEntries, hugePages, address, spins);
+    return new MicroVmConfig(memoryBytes, vcpus, tracker, ringEntries, hugePages, address, spins, techniques);
   }
 
   public MicroVmConfig withSpins(int turns) {
-    return new MicroVmConfig(memoryBytes, vcpus, tracker, ringEntries, hugePages, mac, turns);
+    return new MicroVmConfig(memoryBytes, vcpus, tracker, ringEntries, hugePages, mac, turns, techniques);
+  }
+
+  public MicroVmConfig withTechniques(Techniques other) {
+    return new MicroVmConfig(memoryBytes, vcpus, tracker, ringEntries, hugePages, mac, spins, other);
   }
 }

@@ -49,6 +49,15 @@ final class PageSet {
     }
   }
 
+  boolean contains(long page) {
+    return (bits[(int) (page >>> 6)] & 1L << page) != 0;
+  }
+
+  /** Takes one out; the set may then be asked, filled and emptied, but not moved. */
+  void remove(long page) {
+    bits[(int) (page >>> 6)] &= ~(1L << page);
+  }
+
   void clear() {
     if (overflown) {
       Arrays.fill(bits, 0);

@@ -6,6 +6,7 @@ import dev.dyad.bindings.kvm.DirtyRing;
 import dev.dyad.bindings.kvm.KvmVm;
 import dev.dyad.bindings.linux.NativeException;
 import dev.dyad.engine.vm.DirtyPages;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Dirty pages from the rings that KVM fills, one a vCPU. The same page can be in several of them: it is given once.
@@ -21,19 +22,46 @@ final class RingTracker implements DirtyTracker {
   /** Found and protected again, not given yet. Guarded by this. */
   private final PageSet pending;
 
-  private volatile long ringFullCount;
+  /** Guarded by this. */
+  private final @Nullable HotPages hot;
 
-  RingTracker(KvmVm vm, GuestRam ram, DirtyRing[] rings) {
+  private volatile long ringFullCount;
+  private long entries;
+
+  /**
+   * @param hotPagesMax pages that may stay writable
+   */
+  RingTracker(KvmVm vm, GuestRam ram, DirtyRing[] rings, int hotPagesMax) {
     this.vm = vm;
     this.ram = ram;
     this.rings = rings;
     pending = new PageSet(ram.pages());
+    hot = hotPagesMax > 0 ? new HotPages(ram, hotPagesMax) : null;
   }
 
   @Override
   public void start() {
-    ram.attach(vm, (int) KVM_MEM_LOG_DIRTY_PAGES());
+    protectAll();
     forget();
+  }
+
+  /** Also what was left writable: the machine is paused, or nothing of before counts. */
+  private synchronized void protectAll() {
+    if (hot != null && hot.count() > 0) {
+      ram.attach(vm, 0);
+      hot.clear();
+    }
+    ram.attach(vm, (int) KVM_MEM_LOG_DIRTY_PAGES());
+  }
+
+  /** Entries taken from the rings: write faults of the guest. */
+  synchronized long entries() {
+    return entries;
+  }
+
+  /** Pages that stay writable. */
+  synchronized int hotPages() {
+    return hot == null ? 0 : hot.count();
   }
 
   /** Called with everything still to be copied: what was written until now need not be found again. */
@@ -44,9 +72,15 @@ final class RingTracker implements DirtyTracker {
   }
 
   @Override
-  public synchronized boolean harvest(DirtyPages into) {
+  public synchronized boolean harvest(DirtyPages into, boolean paused) {
     drain();
     ram.takeDeviceWrites(pending);
+    if (hot != null && paused) {
+      hot.addTo(pending);
+      if (hot.isStale()) {
+        protectAll();
+      }
+    }
     return pending.moveTo(into);
   }
 
@@ -62,11 +96,17 @@ final class RingTracker implements DirtyTracker {
     for (int i = 0; i < rings.length; i++) {
       DirtyRing ring = rings[i];
       for (long entry = ring.peek(); entry != DirtyRing.NONE; entry = ring.peek()) {
-        pending.add(ram.firstPage(DirtyRing.slot(entry)) + DirtyRing.page(entry));
-        ring.take();
+        long page = ram.firstPage(DirtyRing.slot(entry)) + DirtyRing.page(entry);
+        pending.add(page);
+        if (hot != null && hot.keeps(page)) {
+          ring.takeUnprotected();
+        } else {
+          ring.take();
+        }
         taken++;
       }
     }
+    entries += taken;
     if (taken > 0) {
       NativeException.check(vm.resetDirtyRings(), "KVM_RESET_DIRTY_RINGS", "");
     }

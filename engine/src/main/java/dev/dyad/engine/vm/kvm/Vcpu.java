@@ -173,7 +173,8 @@ final class Vcpu implements Runnable {
     area.setImmediateExit(false);
   }
 
-  private void capture() {
+  /** Reads the state. This thread, or, while all stand at the gate, the epoch thread. */
+  void capture() {
     try {
       state.capture();
       failure = null;
@@ -183,6 +184,7 @@ final class Vcpu implements Runnable {
   }
 
   private void exit() {
+    machine.awaitCopies();
     int reason = area.exitReason();
     if (reason == KVM_EXIT_MMIO()) {
       memoryAccess();
