@@ -53,8 +53,8 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
     seen = new long[wanted.vcpus()];
   }
 
-  static MicroVmConfig config(KvmCase wanted, int spins) {
-    return MicroVmConfig.of((long) wanted.memoryMib() << 20, wanted.vcpus()).withMac(0).withSpins(spins);
+  static MicroVmConfig config(KvmCase wanted, int spins, Variant variant) {
+    return MicroVmConfig.of((long) wanted.memoryMib() << 20, wanted.vcpus()).withMac(0).withSpins(spins).withTracker(variant.tracker()).withTechniques(variant.techniques());
   }
 
   /**
@@ -103,12 +103,17 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
     Cuts cuts = new Cuts(into);
     long begin = 0;
     long bytesBefore = 0;
+    long writesBefore = 0;
     for (long epoch = 1; epoch <= (long) warmup + epochs; epoch++) {
       if (epoch == warmup + 1L) {
         bytesBefore = threads.getCurrentThreadAllocatedBytes();
         begin = System.nanoTime();
+        writesBefore = writes(guest);
       }
       awaitRounds(guest);
+      while (!writer.delivered()) {
+        turn(link, writer); // applied, too: as in C, one epoch is on its way at a time
+      }
       long start = System.nanoTime();
       cutter.cut(NOTHING, this);
       finish(cutter, link, writer, epoch);
@@ -117,12 +122,21 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
       }
     }
     into.ran(epochs, (System.nanoTime() - begin) / 1e9);
+    into.wrote(writes(guest) - writesBefore);
     long bytes = threads.getCurrentThreadAllocatedBytes() - bytesBefore;
     primary.halt();
     cutter.cut(NOTHING, this);
     finish(cutter, link, writer, (long) warmup + epochs + 1);
     compare(machine, writer, link, usedPages << GuestMemory.PAGE_SHIFT);
     return bytes;
+  }
+
+  private long writes(BuiltinGuestStatus guest) {
+    long sum = 0;
+    for (int i = 0; i < wanted.vcpus(); i++) {
+      sum += guest.writes(i);
+    }
+    return sum;
   }
 
   /** Until every vCPU has begun and ended a round over its pages. */

@@ -27,6 +27,7 @@ final class EpochTimes {
   private final Map<Part, Histogram> parts = new EnumMap<>(Part.class);
   private long epochs;
   private double seconds;
+  private long writes;
 
   EpochTimes() {
     for (Part part : Part.values()) {
@@ -52,6 +53,11 @@ final class EpochTimes {
     seconds += forSeconds;
   }
 
+  /** So many writes the guest made in these rounds. */
+  void wrote(long count) {
+    writes += count;
+  }
+
   long epochs() {
     return epochs;
   }
@@ -71,6 +77,9 @@ final class EpochTimes {
       map.put(part.name().toLowerCase(Locale.ROOT) + "Micros", quantiles(of(part)));
     }
     map.put("epochsPerSecond", rounded(epochsPerSecond()));
+    if (writes > 0) {
+      map.put("guestWritesPerSecond", Math.round(writes / seconds));
+    }
     return map;
   }
 

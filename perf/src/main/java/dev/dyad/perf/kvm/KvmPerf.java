@@ -6,10 +6,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalDouble;
+import java.util.Set;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 
@@ -20,8 +22,9 @@ final class KvmPerf {
    * @param warmupEpochs before them, in each round
    * @param warmupSeconds that our engine runs before the first case, until its code is compiled
    * @param spins turns that waiting threads spin, on both sides
+   * @param variants of ours beside the usual
    */
-  record Options(List<KvmCase> cases, int epochs, int warmupEpochs, int rounds, double warmupSeconds, int spins) {}
+  record Options(List<KvmCase> cases, int epochs, int warmupEpochs, int rounds, double warmupSeconds, int spins, Set<Variant> variants) {}
 
   private static final double PAUSE_RATIO_GOAL = 1.10;
   private static final double SIZE_RATIO_GOAL = 1.1;
@@ -33,7 +36,7 @@ final class KvmPerf {
   private static final int WARM_UP_EPOCHS = 2000;
 
   /** A case's two sides, pooled over the rounds. */
-  private record Outcome(KvmCase of, EpochTimes ours, EpochTimes c, double bytesPerEpoch) {
+  private record Outcome(KvmCase of, EpochTimes ours, EpochTimes c, Map<Variant, EpochTimes> variants, double bytesPerEpoch) {
     double ratio(double percentile) {
       return EpochTimes.rounded(ours.pauseMicros(percentile) / c.pauseMicros(percentile));
     }
@@ -47,6 +50,11 @@ final class KvmPerf {
       map.put("c", c.toMap());
       map.put("ratios", Map.of("pauseP50", ratio(50), "pauseP99", ratio(99)));
       map.put("allocatedBytesPerEpoch", bytesPerEpoch);
+      if (!variants.isEmpty()) {
+        Map<String, Object> others = new LinkedHashMap<>();
+        variants.forEach((variant, times) -> others.put(variant.name(), times.toMap()));
+        map.put("variants", others);
+      }
       return map;
     }
   }
@@ -94,7 +102,7 @@ final class KvmPerf {
     progress.accept("warming up");
     long end = System.nanoTime() + (long) (options.warmupSeconds() * 1e9);
     do {
-      new EngineRun(WARM_UP, standby, EngineRun.config(WARM_UP, options.spins())).run(WARM_UP_EPOCHS, 0, new EpochTimes());
+      new EngineRun(WARM_UP, standby, EngineRun.config(WARM_UP, options.spins(), Variant.usual)).run(WARM_UP_EPOCHS, 0, new EpochTimes());
     } while (System.nanoTime() - end < 0);
   }
 
@@ -102,13 +110,21 @@ final class KvmPerf {
     EpochTimes ours = new EpochTimes();
     EpochTimes theirs = new EpochTimes();
     int epochs = Math.ceilDiv(options.epochs(), options.rounds());
+    Map<Variant, EpochTimes> variants = new EnumMap<>(Variant.class);
     long bytes = 0;
     for (int round = 1; round <= options.rounds(); round++) {
       progress.accept(one + (options.rounds() > 1 ? " (round " + round + " of " + options.rounds() + ")" : ""));
       c.run(one, epochs, options.warmupEpochs(), options.spins(), theirs);
-      bytes += new EngineRun(one, standby, EngineRun.config(one, options.spins())).run(epochs, options.warmupEpochs(), ours);
+      bytes += run(one, standby, Variant.usual, epochs, ours);
+      for (Variant variant : options.variants()) {
+        run(one, standby, variant, epochs, variants.computeIfAbsent(variant, key -> new EpochTimes()));
+      }
     }
-    return new Outcome(one, ours, theirs, EpochTimes.rounded((double) bytes / ours.epochs()));
+    return new Outcome(one, ours, theirs, variants, EpochTimes.rounded((double) bytes / ours.epochs()));
+  }
+
+  private long run(KvmCase one, StandbyProcess standby, Variant variant, int epochs, EpochTimes into) {
+    return new EngineRun(one, standby, EngineRun.config(one, options.spins(), variant)).run(epochs, options.warmupEpochs(), into);
   }
 
   /** Goals that the cases say something about: reached or not. */

@@ -10,11 +10,13 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -60,7 +62,10 @@ public final class KvmPerfCommand implements Callable<Integer> {
   @Option(names = "--spins", paramLabel = "N", defaultValue = "0", description = "turns that both sides spin before they sleep, for hosts with cores to spare (default ${DEFAULT-VALUE})")
   private int spins;
 
-  @Option(names = "--plot", paramLabel = "DIR", defaultValue = ".", description = "where the plots go, and report.json (default: the current directory)")
+  @Option(names = "--variants", paramLabel = "NAME", split = ",", description = "ours with a technique changed, in the same rounds: ${COMPLETION-CANDIDATES}")
+  private Set<Variant> variants = EnumSet.noneOf(Variant.class);
+
+  @Option(names = "--plot", paramLabel = "DIR", defaultValue = ".", description = "where the plots go (default: the current directory)")
   private Path plot = Path.of(".");
 
   @Option(names = "--baseline", paramLabel = "FILE", description = "compare the ratios with those kept there; refused for another machine's")
@@ -85,7 +90,7 @@ public final class KvmPerfCommand implements Callable<Integer> {
     PrintWriter err = commandLine.getErr();
     int wantedRounds = rounds > 0 ? rounds : quick ? 2 : 4;
     KvmPerf.Options options =
-        new KvmPerf.Options(cases(), epochs > 0 ? epochs : quick ? SHORT_EPOCHS : EPOCHS, quick ? 100 : 500, wantedRounds, quick ? 3 : 15, spins);
+        new KvmPerf.Options(cases(), epochs > 0 ? epochs : quick ? SHORT_EPOCHS : EPOCHS, quick ? 100 : 500, wantedRounds, quick ? 3 : 15, spins, variants);
     Map<String, Object> report;
     try {
       report = new LinkedHashMap<>(new KvmPerf(options, line -> {
@@ -159,6 +164,15 @@ public final class KvmPerfCommand implements Callable<Integer> {
         out.append(String.format(Locale.ROOT, "%6s %6s %5s %-4s p50 of the parts: %s%n", one.get("pages"), one.get("memoryMiB"), one.get("vcpus"), side,
             List.of("stop", "scan", "copy", "state", "resume").stream()
                 .map(part -> String.format(Locale.ROOT, "%s %.1f", part, number(one.get(side).get(part + "Micros"), "p50"))).collect(Collectors.joining(", "))));
+      }
+    }
+    for (Json one : report.get("cases").elements()) {
+      for (Variant variant : Variant.values()) {
+        Json other = one.get("variants").get(variant.name());
+        if (!other.isAbsent()) {
+          out.append(String.format(Locale.ROOT, "%6s %6s %5s |%s | %s: writes/s %s, usual %s%n", one.get("pages"), one.get("memoryMiB"), one.get("vcpus"), side(other), variant,
+              other.get("guestWritesPerSecond"), one.get("ours").get("guestWritesPerSecond")));
+        }
       }
     }
     out.append("times in µs; goals: ").append(report.get("goals"));
