@@ -17,10 +17,10 @@ record DemoSummary(
   record Pauses(double p50, double p95, double p99, double max) {}
 
   /**
-   * @param allocatedBytesPerEpoch on the Java heap by the epoch thread, in the last second before the last kill
+   * @param allocatedBytesPerEpoch on the Java heap by the epoch thread, in the last 100 epochs or more that were measured before a kill; null when too few were
    * @param checksumRight whether the guest's memory and registers came to the same as without any kill
    */
-  record Inside(double allocatedBytesPerEpoch, boolean checksumRight) {}
+  record Inside(@Nullable Double allocatedBytesPerEpoch, boolean checksumRight) {}
 
   boolean isGood() {
     return acked > 0 && lost == 0 && reset == 0 && (inside == null || inside.checksumRight());
@@ -61,7 +61,11 @@ record DemoSummary(
         epochs, acked, lost, reset, failoverMillis, pauseMicros.p50(), pauseMicros.p95(), pauseMicros.p99(), pauseMicros.max())
         + (inside == null
             ? ""
-            : String.format("guest checksum        %s%nallocated per epoch   %.1f bytes%n", inside.checksumRight() ? "right" : "WRONG", inside.allocatedBytesPerEpoch()))
+            : String.format("guest checksum        %s%nallocated per epoch   %s%n", inside.checksumRight() ? "right" : "WRONG", allocated(inside.allocatedBytesPerEpoch())))
         + (isGood() ? "\nThe guest went on. Nothing was lost, nothing was reset." : "\nSOMETHING WAS LOST, RESET OR WRONG: see above.");
+  }
+
+  private static String allocated(@Nullable Double bytes) {
+    return bytes == null ? "not measured: too few epochs" : String.format("%.1f bytes", bytes);
   }
 }

@@ -13,7 +13,7 @@ final class FlameGraph {
   private static final double LETTER = 6.6;
 
   /** Narrower frames are left out; the one below shows by its width that something stood there. */
-  private static final double WIDTH_MIN = 0.6;
+  private static final double WIDTH_MIN = 1.0;
 
   private final StringBuilder out = new StringBuilder();
   private final double total;
@@ -21,7 +21,7 @@ final class FlameGraph {
 
   private FlameGraph(Stacks.Frame root) {
     total = Math.max(1, root.count);
-    height = TOP + root.depth() * ROW + 8;
+    height = TOP + root.depth(total * WIDTH_MIN / WIDTH) * ROW + 8;
   }
 
   static String svg(Stacks stacks, String title) {

@@ -23,6 +23,9 @@ final class Recording {
   static final String EXECUTION = "jdk.ExecutionSample";
   private static final String OURS = "dev.dyad.";
 
+  /** In the name of a class that the JVM makes for a method handle or a lambda: it says nothing, and another one at each start. */
+  private static final String GENERATED = "0x";
+
   private final Stacks cpu = new Stacks();
   private final Stacks execution = new Stacks();
   private final Map<String, Long> counts = new TreeMap<>();
@@ -59,7 +62,10 @@ final class Recording {
     List<String> names = new ArrayList<>();
     if (event.getStackTrace() != null) {
       for (RecordedFrame frame : event.getStackTrace().getFrames()) {
-        names.add(name(frame.getMethod()));
+        String name = name(frame.getMethod());
+        if (!name.contains(GENERATED)) {
+          names.add(name);
+        }
       }
     }
     names.add(thread == null ? "?" : thread.getJavaName() != null ? thread.getJavaName() : "JVM: " + thread.getOSName());

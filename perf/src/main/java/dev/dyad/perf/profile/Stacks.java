@@ -16,9 +16,9 @@ final class Stacks {
       this.name = name;
     }
 
-    /** Of frames above each other, itself included. */
-    int depth() {
-      return 1 + callees.values().stream().mapToInt(Frame::depth).max().orElse(0);
+    /** Frames above each other that each have {@code countMin} samples or more, itself included. */
+    int depth(double countMin) {
+      return 1 + callees.values().stream().filter(callee -> callee.count >= countMin).mapToInt(callee -> callee.depth(countMin)).max().orElse(0);
     }
   }
 

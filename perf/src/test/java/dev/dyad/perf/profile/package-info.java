@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.perf.profile;
+
+import org.jspecify.annotations.NullMarked;
