@@ -79,7 +79,11 @@ record MicroVmDescription(long memoryBytes, int vcpus, long mac, int guestIp, in
   }
 
   /** A literal: what a peer says is not looked up. */
-  private static SocketAddress address(String host, int port) {
-    return SocketAddress.inet(new InetSocketAddress(InetAddress.ofLiteral(host), port));
+  private static SocketAddress address(String host, int port) throws IOException {
+    try {
+      return SocketAddress.inet(new InetSocketAddress(InetAddress.ofLiteral(host), port));
+    } catch (IllegalArgumentException e) {
+      throw new IOException("no address", e);
+    }
   }
 }
