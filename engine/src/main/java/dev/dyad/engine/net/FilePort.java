@@ -1,9 +1,9 @@
 package dev.dyad.engine.net;
 
-import static dev.dyad.bindings.abi.linux.linux_h.EAGAIN;
 import static dev.dyad.bindings.abi.linux.linux_h.EINTR;
 import static dev.dyad.bindings.abi.linux.linux_h.O_APPEND;
 import static dev.dyad.bindings.abi.linux.linux_h.O_CREAT;
+import static dev.dyad.bindings.abi.linux.linux_h.O_NONBLOCK;
 import static dev.dyad.bindings.abi.linux.linux_h.O_WRONLY;
 
 import dev.dyad.bindings.linux.Errno;
@@ -12,16 +12,17 @@ import dev.dyad.bindings.linux.Files;
 import dev.dyad.bindings.linux.Memory;
 import java.nio.file.Path;
 
-/** Appends the contents of frames to a file, a terminal or a pipe: where a console's output leaves. Receives nothing. Owns the descriptor. */
+/**
+ * Appends the contents of frames to a file, a terminal or a pipe: where a console's output leaves. Receives nothing. Owns the descriptor.
+ *
+ * <p>Never waits: the thread that releases is the epoch thread. What a stopped terminal or a full pipe does not take at once is lost and counted.
+ */
 public final class FilePort implements PacketPort {
   private static final int PREFIX_BYTES = 4;
   private static final int OWNER_ONLY = 0600;
 
   private final FileDescriptor file;
   private final Count lost = new Count();
-
-  /** What a write left over of the frame that it could not take whole; the rest is sent first at the next call. */
-  private int writtenOfFrame;
 
   private FilePort(FileDescriptor file) {
     this.file = file;
@@ -31,7 +32,7 @@ public final class FilePort implements PacketPort {
    * @throws IllegalArgumentException with one line when it cannot be opened
    */
   public static FilePort append(Path path) {
-    int fd = Files.tryOpen(path.toString(), O_WRONLY() | O_APPEND() | O_CREAT(), OWNER_ONLY);
+    int fd = Files.tryOpen(path.toString(), O_WRONLY() | O_APPEND() | O_CREAT() | O_NONBLOCK(), OWNER_ONLY);
     if (fd < 0) {
       throw new IllegalArgumentException("console file " + path + ": " + Errno.name(-fd) + "; needed is a file that can be made or written to");
     }
@@ -52,18 +53,16 @@ public final class FilePort implements PacketPort {
   @Override
   public long send(long from, long bytes) {
     int length = Integer.reverseBytes(Memory.getInt(from));
-    long written = Files.write(file.fd(), from + PREFIX_BYTES + writtenOfFrame, length - writtenOfFrame);
-    if (written == -EAGAIN() || written == -EINTR()) {
-      return AGAIN;
+    long done = 0;
+    while (done < length) {
+      long written = Files.write(file.fd(), from + PREFIX_BYTES + done, length - done);
+      if (written > 0) {
+        done += written;
+      } else if (written != -EINTR()) {
+        lost.add(1); // no room, a full disk, a closed pipe: the guest goes on
+        break;
+      }
     }
-    if (written >= 0 && writtenOfFrame + written < length) {
-      writtenOfFrame += (int) written;
-      return AGAIN;
-    }
-    if (written < 0) {
-      lost.add(1); // a full disk, a closed pipe: the guest goes on
-    }
-    writtenOfFrame = 0;
     return PREFIX_BYTES + (long) length;
   }
 

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.dyad.bindings.abi.linux.linux_h;
 import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.EventFd;
+import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.Poll;
 import dev.dyad.engine.net.FilePort;
 import dev.dyad.engine.net.HeldOutput;
@@ -112,6 +113,28 @@ class ConsolePortTest {
       poll.close();
     }
     assertEquals(1_000, left().lines().count());
+  }
+
+  /** A reader that has stopped holds nobody up: what its pipe does not take is lost. */
+  @Test
+  void shouldNotWaitForAReaderThatHasStopped() {
+    Path pipe = directory.resolve("pipe");
+    dev.dyad.bindings.linux.Files.makeFifo(pipe.toString(), 0600);
+    try (FileDescriptor reader = dev.dyad.bindings.linux.Files.open(pipe.toString(), linux_h.O_RDONLY() | linux_h.O_NONBLOCK());
+        FilePort stuck = FilePort.append(pipe);
+        HeldOutput toPipe = new HeldOutput(console, stuck, gate, epoch, learned, bell, HeldOutput.CAPACITY_BYTES_MIN, false)) {
+      assertTrue(reader.isOpen());
+      for (int i = 1; i <= 40; i++) {
+        print("x".repeat(4_096));
+        while (toPipe.receive() == HeldOutput.Received.FRAMES) {
+          // until nothing is left
+        }
+        epoch.seal(i);
+        toPipe.release(i);
+        assertEquals(0, toPipe.heldBytes());
+      }
+      assertTrue(stuck.lostFrames() > 0, "more than a pipe holds");
+    }
   }
 
   @Test
