@@ -48,15 +48,18 @@ public final class AttachCommand implements Callable<Integer> {
   @Option(names = "--tap", paramLabel = "ID=TAP", description = "carry the frames of netdev ID, started as -netdev stream,server=on or dgram on a unix socket, through the TAP of this name")
   private Map<String, String> taps = Map.of();
 
+  @Mixin private DiskChoice disk = new DiskChoice();
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
   public Integer call() throws InterruptedException {
     AttachedQemu.Options wanted =
-        new AttachedQemu.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, taps, options.linkConfig());
+        new AttachedQemu.Options(
+            name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, taps, options.linkConfig(), disk.chosen());
     try (StopSignal stop = new StopSignal();
         AttachedQemu attached = AttachedQemu.attach(which.qmp, which.pid, wanted);
-        StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), "primary-" + ProcessHandle.current().pid(), attached::report, NodeReports::text)) {
+        StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), "primary-" + ProcessHandle.current().pid(), attached::report, NodeReports::text, attached::command)) {
       System.err.println("attached to QEMU " + attached.pid() + ", looking for a standby at " + standby);
       while (!stop.asked() && !attached.node().awaitEnd(Duration.ofMillis(200))) {
         // The loop works; this thread waits for its end or for a signal.

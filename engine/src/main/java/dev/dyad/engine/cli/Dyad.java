@@ -1,5 +1,6 @@
 package dev.dyad.engine.cli;
 
+import dev.dyad.engine.cli.disk.DiskCommand;
 import dev.dyad.engine.cli.doctor.DoctorCommand;
 import dev.dyad.engine.cli.page.PageCommand;
 import dev.dyad.engine.cli.top.TopCommand;
@@ -41,7 +42,9 @@ public final class Dyad implements Runnable {
   /** The whole command line, with the commands of every module on the class path. */
   public static CommandLine commandLine() {
     CommandLine root = new CommandLine(new Dyad());
-    Stream<Object> own = Stream.of(new AttachCommand(), new DoctorCommand(), new PageCommand(), new ProtectCommand(), new StandbyCommand(), new StatusCommand(), new TopCommand());
+    Stream<Object> own =
+        Stream.of(
+            new AttachCommand(), new DiskCommand(), new DoctorCommand(), new PageCommand(), new ProtectCommand(), new StandbyCommand(), new StatusCommand(), new TopCommand());
     Stream<Object> others = ServiceLoader.load(CommandProvider.class).stream().flatMap(provider -> provider.get().commands().stream());
     List<Object> commands =
         Stream.concat(own, others)

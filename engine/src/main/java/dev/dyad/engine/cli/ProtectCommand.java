@@ -77,12 +77,15 @@ public final class ProtectCommand implements Callable<Integer> {
   @Option(names = "--stop-after", paramLabel = "N", defaultValue = "0", description = "writes after which it adds up its checksum; 0: never (default)")
   private long stopAfter;
 
+  @Mixin private DiskChoice disk = new DiskChoice();
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
   public Integer call() throws InterruptedException {
     ProtectedMicroVm.Options wanted =
-        new ProtectedMicroVm.Options(name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, options.linkConfig());
+        new ProtectedMicroVm.Options(
+            name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, options.linkConfig(), disk.chosen());
     Path kernel = what == null ? null : what.kernel;
     try (StopSignal stop = new StopSignal();
         ProtectedMicroVm running = kernel == null ? builtin(wanted) : linux(kernel, wanted)) {
@@ -108,7 +111,7 @@ public final class ProtectCommand implements Callable<Integer> {
   /** Answers status until the guest ends, the other side has it, or somebody asks to stop. */
   static int watch(ProtectedMicroVm running, StopSignal stop) throws InterruptedException {
     String status = "primary-" + ProcessHandle.current().pid();
-    try (StatusEndpoint endpoint = new StatusEndpoint(RuntimeDirectory.path(), status, running::report, NodeReports::text)) {
+    try (StatusEndpoint endpoint = new StatusEndpoint(RuntimeDirectory.path(), status, running::report, NodeReports::text, running.node()::command)) {
       String said = "";
       while (!stop.asked() && running.isOn() && !running.node().awaitEnd(Duration.ofMillis(200))) {
         String problem = running.node().connectProblem();

@@ -7,6 +7,7 @@ import dev.dyad.engine.node.NodeReports;
 import dev.dyad.engine.node.PrimaryConfig;
 import dev.dyad.engine.node.ProtectedMicroVm;
 import dev.dyad.engine.node.QemuStandbyHost;
+import dev.dyad.engine.node.ReceivingDisk;
 import dev.dyad.engine.node.StandbyConfig;
 import dev.dyad.engine.node.StandbyNode;
 import dev.dyad.engine.node.TakenOver;
@@ -57,19 +58,33 @@ public final class StandbyCommand implements Callable<Integer> {
 
   @Mixin private PlaceOptions place = new PlaceOptions();
 
+  @Mixin private DiskChoice disk = new DiskChoice();
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
   public Integer call() throws InterruptedException {
+    ReceivingDisk receiver = disk.receiver();
+    try {
+      return wait(receiver);
+    } finally {
+      if (receiver != null) {
+        receiver.close();
+      }
+    }
+  }
+
+  private int wait(@Nullable ReceivingDisk receiver) throws InterruptedException {
     QemuStandbyHost qemus =
         new QemuStandbyHost(
-            new QemuStandbyHost.Options(netdevs, taps, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)));
-    EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen), place.hugePages));
+            new QemuStandbyHost.Options(netdevs, taps, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)),
+            receiver);
+    EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen), place.hugePages, receiver));
     StandbyConfig config =
         new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core, options.linkConfig());
     String name = "standby-" + ProcessHandle.current().pid();
     try (StopSignal stop = new StopSignal();
-        StandbyNode node = new StandbyNode(config, host)) {
+        StandbyNode node = new StandbyNode(config, host, receiver)) {
       node.start();
       StandbyNode.Promoted promoted;
       try (StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), name, node::report, NodeReports::text)) {
@@ -84,7 +99,7 @@ public final class StandbyCommand implements Callable<Integer> {
         return goOn(promoted, stop);
       }
       try (TakenOver taken = new TakenOver(promoted);
-          StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), name, taken::report, NodeReports::text)) {
+          StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), name, taken::report, NodeReports::text, taken::command)) {
         System.err.println("the guest goes on here: " + taken.line());
         taken.announce();
         while (!stop.asked() && taken.guestLives()) {

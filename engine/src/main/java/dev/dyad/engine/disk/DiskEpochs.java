@@ -11,6 +11,17 @@ public interface DiskEpochs {
    */
   void seal(long epoch);
 
+  /**
+   * Ends the open epoch although no machine's epoch ends: while the standby's disk is being levelled it applies what is sealed, and what
+   * it has durably need not be sent again. Does nothing otherwise.
+   *
+   * @param mayCheckpoint false to let {@link #isCaughtUp} come true
+   */
+  void sealLevelling(boolean mayCheckpoint);
+
+  /** Whether the next {@link #seal} makes the standby's disk level; stays true until then, unless the channel is lost. */
+  boolean isCaughtUp();
+
   /** The epoch that writes belong to now. */
   long epoch();
 
@@ -25,6 +36,9 @@ public interface DiskEpochs {
 
   /** Why the disk is not protected, in one line; empty while it is or becomes so. */
   String reason();
+
+  /** Whether {@link #standAlone} must come before this side goes on alone: a standby may hold data under the present identifier. */
+  boolean needsIdentity();
 
   /**
    * The standby is lost and this side goes on: its data gets a new identifier.

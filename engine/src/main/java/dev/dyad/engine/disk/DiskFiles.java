@@ -63,6 +63,7 @@ public final class DiskFiles {
     boolean isNew = !Files.exists(path);
     UringDisk device = UringDisk.open(path.toString(), 4 * ActivityLog.TRANSACTION_MAX, isNew ? geometry.metadataBytes() : 0);
     try {
+      device.lock(image);
       if (isNew || DiskMetadata.isBlank(device)) {
         Generations generations = hasContent ? Generations.first(identifier()) : Generations.NONE;
         DiskMetadata.format(device, geometry, RANDOM.nextLong(), RANDOM.nextLong(), generations);

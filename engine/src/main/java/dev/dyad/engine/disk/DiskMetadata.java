@@ -284,6 +284,11 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
     return cleaning;
   }
 
+  /** Waits for something to complete, at most that long; for a thread that has nothing else to do. */
+  void await(long nanos) {
+    device.await(nanos);
+  }
+
   int poll() {
     if (error != 0) {
       return device.poll(this);

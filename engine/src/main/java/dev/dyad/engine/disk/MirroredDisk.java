@@ -33,6 +33,9 @@ import org.jspecify.annotations.Nullable;
  * nor, with the image failed, in the ring to a level standby.
  */
 public final class MirroredDisk implements BlockDevice, DiskEpochs {
+  /** Bound of one request: a frame of the ring. */
+  static final int TRANSFER_BYTES_MAX = 128 << 10;
+
   private static final int RING_RESERVE = 32 << 10;
   private static final long KIND_REQUEST = 0;
   private static final long KIND_PIECE = 1;
@@ -80,6 +83,8 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
   private long epochBytes;
   private boolean epochFlushed;
   private long identityTicket;
+  /** Whether a standby may hold data under the identifier that is ours now. */
+  private boolean identityShared;
   private int markSet;
   private final int[] writesInSet = new int[2];
 
@@ -147,6 +152,7 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
     resync = new Resync(geometry, config.pieceBytes(), config.resyncBytesPerSecond(), dirty, compare);
     staleBitmap = new BitSet(geometry.bitmapBlocks());
     epoch = firstEpoch;
+    identityShared = metadata.generations().base() == 0;
     metadata.marks(this::marked);
   }
 
@@ -183,7 +189,7 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
 
   @Override
   public int transferBytesMax() {
-    return Math.min(image.transferBytesMax(), 128 << 10);
+    return Math.min(image.transferBytesMax(), TRANSFER_BYTES_MAX);
   }
 
   @Override
@@ -488,11 +494,22 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
 
   @Override
   public void seal(long sealedEpoch) {
+    seal(sealedEpoch, true, true);
+  }
+
+  @Override
+  public void sealLevelling(boolean mayCheckpoint) {
+    if (peer == Peer.LEVELLING) {
+      seal(epoch, false, mayCheckpoint);
+    }
+  }
+
+  private void seal(long sealedEpoch, boolean mayLevel, boolean mayCheckpoint) {
     if (sealedEpoch != epoch) {
       throw new IllegalStateException("seal of epoch " + sealedEpoch + ", open is " + epoch);
     }
     if (isMirroring()) {
-      sendSeal();
+      sendSeal(mayLevel, mayCheckpoint);
     }
     epoch++;
     epochFrames = 0;
@@ -500,10 +517,10 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
     epochFlushed = false;
   }
 
-  private void sendSeal() {
+  private void sendSeal(boolean mayLevel, boolean mayCheckpoint) {
     int flags = epochFlushed ? DYAD_DISK_SEAL_FLUSHED() : 0;
-    boolean becomesLevel = peer == Peer.LEVELLING && dirty.isEmpty() && compare.isEmpty();
-    boolean due = nowNanos - lastCheckpointNanos >= config.checkpointNanos() && !sent.isEmpty();
+    boolean becomesLevel = mayLevel && isCaughtUp();
+    boolean due = mayCheckpoint && nowNanos - lastCheckpointNanos >= config.checkpointNanos() && !sent.isEmpty();
     if (checkpointEpoch < 0 && !imageFailed && (becomesLevel || due)) {
       flags |= DYAD_DISK_SEAL_CHECKPOINT();
       BlockMap empty = settling;
@@ -519,6 +536,7 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
       if (becomesLevel) {
         flags |= DYAD_DISK_SEAL_LEVEL();
         peer = Peer.CLOSING_UP;
+        identityShared = true;
       }
     }
     int inFlight = requests.count();
@@ -559,6 +577,11 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
   }
 
   @Override
+  public boolean isCaughtUp() {
+    return peer == Peer.LEVELLING && dirty.isEmpty() && compare.isEmpty() && checkpointEpoch < 0 && !imageFailed;
+  }
+
+  @Override
   public boolean isMirroring() {
     return peer.compareTo(Peer.LEVELLING) >= 0;
   }
@@ -574,9 +597,24 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
   }
 
   @Override
+  public boolean needsIdentity() {
+    return identityShared;
+  }
+
+  @Override
   public void standAlone(long identifier) {
     lose("no standby");
+    identityShared = false;
     identityTicket = metadata.update(metadata.generations().alone(identifier), 0, 0, metadata.logId());
+  }
+
+  /**
+   * From here on others write to the image, unseen: no side's marks tell what differs any more, so the next standby is compared as a
+   * whole. {@link #isIdentityDurable} tells when that is recorded.
+   */
+  public void leaveToOthers(long identifier) {
+    lose("no standby");
+    identityTicket = metadata.update(metadata.generations().alone(identifier).level(), 0, 0, metadata.logId());
   }
 
   @Override
@@ -624,6 +662,11 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
     peerExtents.clear();
     peerFlags = 0;
     reason = "";
+  }
+
+  /** Whether there is a channel to a standby's disk, accepted or not. */
+  public boolean isConnected() {
+    return peer != Peer.NONE;
   }
 
   /** Stops mirroring for a reason; what was not durable on the other side stays marked. */

@@ -168,6 +168,9 @@ public final class StandbyDisk implements StandbyEpochs, AutoCloseable {
 
   /** One turn of the disk thread; the amount of work done. */
   public int poll() {
+    if (state == State.TAKEN) {
+      return 0;
+    }
     int work = image.poll(fromImage) + metadata.poll();
     LogFile file = logFile;
     if (file != null) {
@@ -179,7 +182,7 @@ public final class StandbyDisk implements StandbyEpochs, AutoCloseable {
     if (metadata.error() != 0) {
       fail(metadata.error());
     }
-    if (state != State.CLOSED && state != State.TAKEN) {
+    if (state != State.CLOSED) {
       work += channel.poll();
       if (state == State.GREETING) {
         greet();
@@ -855,6 +858,16 @@ public final class StandbyDisk implements StandbyEpochs, AutoCloseable {
   @Override
   public String reason() {
     return reason;
+  }
+
+  /** The epoch from whose seal on this disk is level, −1 before. */
+  public long levelEpoch() {
+    return levelEpoch;
+  }
+
+  /** Whether the primary has taken this disk and what it sends arrives. */
+  public boolean isConnected() {
+    return isReceiving() && channel.isUp();
   }
 
   /** The newest epoch that was sealed here, −1 for none. */

@@ -116,6 +116,19 @@ public final class UringDisk implements BlockDevice {
     }
   }
 
+  /**
+   * Keeps other processes out until this is closed.
+   *
+   * @throws DiskRefusedException when one is in
+   */
+  void lock(java.nio.file.Path image) {
+    long result = Syscall.call(SYS_flock(), file.fd(), LOCK_EX() | LOCK_NB());
+    if (result == -EAGAIN()) {
+      throw new DiskRefusedException("image " + image + " is used by another process: end that one first (dyad status names it)");
+    }
+    NativeException.check(result, "flock", image.toString());
+  }
+
   /** Size, alignment, and 1 for a block device. */
   private static long[] sizes(int fd, String path, boolean direct) {
     try (Mapping scratch = Mapping.anonymous(4096)) {

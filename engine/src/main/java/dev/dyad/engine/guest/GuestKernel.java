@@ -27,7 +27,7 @@ import org.jspecify.annotations.Nullable;
 record GuestKernel(String id, Path image, Path modules) {
 
   /** What a guest of any of our machine types needs; what a kernel has built in is simply not found. */
-  private static final List<String> MODULES = List.of("virtio_pci", "virtio_mmio", "virtio_net");
+  private static final List<String> MODULES = List.of("virtio_pci", "virtio_mmio", "virtio_net", "virtio_blk", "crc32c_generic", "ext4");
 
   private static final String CLOUD_KERNEL = "linux-image-cloud-amd64";
   private static final String IMAGE_PREFIX = "vmlinuz-";
@@ -63,7 +63,7 @@ record GuestKernel(String id, Path image, Path modules) {
     String version = name(image).substring(IMAGE_PREFIX.length());
     Path beside = image.toAbsolutePath().resolveSibling("../lib/modules/" + version).normalize();
     for (Path modules : List.of(beside, Path.of("/lib/modules", version))) {
-      if (Files.isDirectory(modules.resolve("kernel"))) {
+      if (Files.isDirectory(modules.resolve("kernel/drivers/block"))) {
         return Optional.of(new GuestKernel(version, image, modules.resolve("kernel")));
       }
     }
@@ -95,7 +95,7 @@ record GuestKernel(String id, Path image, Path modules) {
         Path tree = Files.createDirectory(work.resolve("tree"));
         Tools.pipe(List.of("dpkg-deb", "--fsys-tarfile", deb.toString()),
             List.of("tar", "-x", "-C", tree.toString(), "--wildcards", "./boot/vmlinuz-*", "*/kernel/drivers/virtio", "*/kernel/drivers/net/virtio_net*",
-                "*/kernel/drivers/net/net_failover*", "*/kernel/net/core/failover*"));
+                "*/kernel/drivers/net/net_failover*", "*/kernel/net/core/failover*", "*/kernel/drivers/block/virtio_blk*"));
         Path target = kernels.resolve(name(deb).substring(0, name(deb).length() - ".deb".length()));
         Tools.moveIntoPlace(tree, target);
         return newestIn(target, 2).orElseThrow(() -> new IOException(name + " holds no usable kernel"));

@@ -43,7 +43,7 @@ public record LinuxGuest(Path kernel, Path initramfs) {
   public static final String KERNEL_COMMAND_LINE =
       "console=ttyS0 quiet panic=-1 nokaslr mitigations=off cryptomgr.notests no_timer_check tsc=reliable";
 
-  private static final int FORMAT = 1;
+  private static final int FORMAT = 2;
 
   /** Finds or builds it; {@code -Ddyad.guest.kernel=FILE} names a kernel of the user's. */
   public static LinuxGuest obtain() {
@@ -87,7 +87,9 @@ public record LinuxGuest(Path kernel, Path initramfs) {
   /**
    * The kernel command line.
    *
-   * @param options more words, e.g. {@code dyad.ip=172.20.0.2/24 dyad.gw=172.20.0.1 dyad.tick=0.1 dyad.dirty=256}; may be empty
+   * @param options more words, e.g. {@code dyad.ip=172.20.0.2/24 dyad.gw=172.20.0.1 dyad.tick=0.1 dyad.dirty=256}; may be empty. With {@code
+   *     dyad.disk=vda} Redis keeps its append-only file on that disk's ext4, flushed before each reply, and a program {@code run} found
+   *     there is started
    */
   public String commandLine(String options) {
     return options.isEmpty() ? KERNEL_COMMAND_LINE : KERNEL_COMMAND_LINE + " " + options;

@@ -6,7 +6,10 @@ import org.jspecify.annotations.Nullable;
 /** What a connection's ring carries. A session may have one connection of each. */
 public enum Channel {
   MEMORY(wire_h.DYAD_CHANNEL_MEMORY()),
-  DISK(wire_h.DYAD_CHANNEL_DISK());
+  DISK(wire_h.DYAD_CHANNEL_DISK()),
+
+  /** The disk's ring whose sender is the standby, although the primary calls. */
+  DISK_BACK(wire_h.DYAD_CHANNEL_DISK_BACK());
 
   private final int code;
 
@@ -15,6 +18,11 @@ public enum Channel {
   }
 
   int code() {
+    return code;
+  }
+
+  /** Its number in messages. */
+  public int wireCode() {
     return code;
   }
 

@@ -173,7 +173,7 @@ public final class Handshake {
     int channelCode = Short.toUnsignedInt(in.getShort((int) dyad_hello.channel$offset()));
     Channel channel = Channel.of(channelCode);
     if (channel == null) {
-      throw new RefusedException(Reason.CHANNEL, channelCode, Channel.DISK.code());
+      throw new RefusedException(Reason.CHANNEL, channelCode, Channel.DISK_BACK.code());
     }
     int pageBytes = in.getInt((int) dyad_hello.page_bytes$offset());
     if (pageBytes != Wire.PAGE_BYTES) {

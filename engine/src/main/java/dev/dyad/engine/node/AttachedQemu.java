@@ -46,6 +46,7 @@ public final class AttachedQemu implements AutoCloseable {
    * @param name of the guest, or empty: {@code qemu-PID}
    * @param arbiter where it is; null: a file in the runtime directory
    * @param taps by netdev id, the TAP through which this process carries the frames of a NIC that hangs on a socket
+   * @param disk of the guest, or null: none is protected
    */
   public record Options(
       String name,
@@ -56,7 +57,8 @@ public final class AttachedQemu implements AutoCloseable {
       boolean busyPoll,
       int core,
       Map<String, String> taps,
-      LinkConfig link) {
+      LinkConfig link,
+      @Nullable DiskOptions disk) {
     public Options {
       taps = Map.copyOf(taps);
     }
@@ -64,11 +66,12 @@ public final class AttachedQemu implements AutoCloseable {
     /** Over what the two hosts have. */
     public Options(
         String name, SocketAddress standby, @Nullable SharedKey key, EpochConfig epochs, @Nullable ArbiterPlace arbiter, boolean busyPoll, int core, Map<String, String> taps) {
-      this(name, standby, key, epochs, arbiter, busyPoll, core, taps, LinkConfig.standard());
+      this(name, standby, key, epochs, arbiter, busyPoll, core, taps, LinkConfig.standard(), null);
     }
   }
 
   private final QemuAttach qemu;
+  private final @Nullable PrimaryDisk disk;
   private final Arbiter arbiter;
   private final List<LearnedAddresses> learned = new ArrayList<>();
   private final EventFd netBell = new EventFd();
@@ -79,8 +82,10 @@ public final class AttachedQemu implements AutoCloseable {
   private final Thread netThread;
   private final AllocationMeter netAllocation;
 
-  private AttachedQemu(QemuAttach qemu, Options options, Arbiter arbiter, String name, ArbiterPlace place, long generation, long firstEpoch, boolean promoted) {
+  private AttachedQemu(
+      QemuAttach qemu, @Nullable PrimaryDisk disk, Options options, Arbiter arbiter, String name, ArbiterPlace place, long generation, long firstEpoch, boolean promoted) {
     this.qemu = qemu;
+    this.disk = disk;
     this.arbiter = arbiter;
     OutputEpoch epoch = new OutputEpoch(firstEpoch);
     ReleaseGate gate = new ReleaseGate(arbiter::newest, generation);
@@ -115,7 +120,7 @@ public final class AttachedQemu implements AutoCloseable {
       byte[] description = qemu.description().toJson().getBytes(StandardCharsets.UTF_8);
       MachineEnvelope envelope = new MachineEnvelope(name, place.text(), options.epochs().detectorNanos(), description);
       GuestOutput output = new GuestOutput(epoch, gate, nics);
-      node = new PrimaryNode(config, qemu, output, new NodePage(nics, learned), arbiter, MACHINE_KIND, envelope);
+      node = new PrimaryNode(config, qemu, output, new NodePage(nics, learned), disk, arbiter, MACHINE_KIND, envelope);
       net = new NetThread(served, netBell, node::doorbell, false);
       netThread = Thread.ofPlatform().name("net").daemon().start(net);
       netAllocation = new AllocationMeter(netThread.threadId());
@@ -155,7 +160,16 @@ public final class AttachedQemu implements AutoCloseable {
       try {
         long generation = PrimaryNode.generationFor(arbiter, qemu.identity(), place.what(name));
         RedirectorPair.orphans(commands(qemu)).forEach(netdev -> RedirectorPair.removeOrphan(commands(qemu), netdev));
-        return new AttachedQemu(qemu, options, arbiter, name, place, generation, 1, false);
+        DiskOptions named = options.disk();
+        PrimaryDisk disk = named == null ? null : ServedDisk.serve(qemu, named, name);
+        try {
+          return new AttachedQemu(qemu, disk, options, arbiter, name, place, generation, 1, false);
+        } catch (RuntimeException e) {
+          if (disk != null) {
+            ServedDisk.giveBack(disk, ServedDisk.of(qemu, disk));
+          }
+          throw e;
+        }
       } catch (RuntimeException e) {
         arbiter.close();
         throw e;
@@ -184,6 +198,11 @@ public final class AttachedQemu implements AutoCloseable {
     return report;
   }
 
+  /** Does what another command on this host asks for; the answer is empty when it is done. */
+  public String command(String line) {
+    return node.command(line);
+  }
+
   /** Whether this side has lost the guest to the other one. */
   public boolean isFenced() {
     return node.state() == PrimaryState.FENCED;
@@ -207,6 +226,13 @@ public final class AttachedQemu implements AutoCloseable {
     splices.forEach(NicSplice::close);
     nics.forEach(HeldOutput::close);
     node.close();
+    if (disk != null) {
+      if (ended && node.state() == PrimaryState.STOPPED) {
+        ServedDisk.giveBack(disk, ServedDisk.of(qemu, disk));
+      } else {
+        disk.close();
+      }
+    }
     qemu.close();
     arbiter.close();
     learned.forEach(LearnedAddresses::close);

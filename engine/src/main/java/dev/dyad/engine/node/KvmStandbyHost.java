@@ -12,14 +12,23 @@ import org.jspecify.annotations.Nullable;
 public final class KvmStandbyHost implements StandbyNode.Host {
   private final @Nullable ArbiterPlace arbiter;
   private final boolean hugePages;
+  private final @Nullable ReceivingDisk disk;
 
   /**
    * @param arbiter where it is, or null: the one that the primary names
    * @param hugePages whether guest memory comes from this host's pool of 2 MiB pages
    */
   public KvmStandbyHost(@Nullable ArbiterPlace arbiter, boolean hugePages) {
+    this(arbiter, hugePages, null);
+  }
+
+  /**
+   * @param disk of the guests that it waits for, or null
+   */
+  public KvmStandbyHost(@Nullable ArbiterPlace arbiter, boolean hugePages, @Nullable ReceivingDisk disk) {
     this.arbiter = arbiter;
     this.hugePages = hugePages;
+    this.disk = disk;
   }
 
   @Override
@@ -27,7 +36,7 @@ public final class KvmStandbyHost implements StandbyNode.Host {
     if (kind != ProtectedMicroVm.MACHINE_KIND) {
       throw new IllegalArgumentException("the primary runs a machine of kind " + kind + "; this standby builds microVMs, kind " + ProtectedMicroVm.MACHINE_KIND);
     }
-    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()), hugePages);
+    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()), hugePages, disk == null ? null : disk.queue());
     KvmStandby waiting = new KvmStandby(machine);
     if (waiting.memory().pages() != memory.pages()) {
       waiting.close();

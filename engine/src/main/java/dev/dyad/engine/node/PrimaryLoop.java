@@ -62,6 +62,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private final Hypervisor hypervisor;
   private final GuestOutput output;
   private final NodePage nodePage;
+  private final @Nullable PrimaryDisk disk;
   private final Control control;
   private final EpochMetrics metrics;
   private final EpochTrace trace;
@@ -108,8 +109,17 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private volatile String why = "";
   private volatile @Nullable Throwable failure;
 
-  PrimaryLoop(PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, NodePage nodePage, EpochMetrics metrics, EpochTrace trace, Control control) {
+  PrimaryLoop(
+      PrimaryConfig config,
+      Hypervisor hypervisor,
+      GuestOutput output,
+      NodePage nodePage,
+      @Nullable PrimaryDisk disk,
+      EpochMetrics metrics,
+      EpochTrace trace,
+      Control control) {
     this.config = config;
+    this.disk = disk;
     this.hypervisor = hypervisor;
     this.output = output;
     this.nodePage = nodePage;
@@ -121,6 +131,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     early = new EarlyPages(hypervisor, config.earlyNanos());
     lastSent = new LastSent(config.deltaCacheBytes());
     waits = new Poll(2);
+    if (disk != null) {
+      disk.onNews(this::doorbell);
+    }
   }
 
   /** Has {@code task} run on the loop's thread soon. Any thread. */
@@ -187,7 +200,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
           protocol.onOutputWaiting(now);
           carryOut();
         }
-        if (output.isPressed()) {
+        if (output.isPressed() || (disk != null && disk.wantsSeal())) {
           protocol.onEpochFull(now);
           carryOut();
         }
@@ -255,6 +268,10 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       linkBroken = true;
       linkProblem = presentLink.failure();
     }
+    if (!linkBroken && disk != null && !disk.isMirroring()) {
+      linkBroken = true; // an epoch whose disk writes do not arrive there is never whole
+      linkProblem = disk.reason();
+    }
     if (linkBroken) {
       dropLink(linkProblem);
       return 1;
@@ -272,7 +289,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     }
     int work = present.step();
     metrics.baselinePagesLeft(present.pagesLeft());
-    if (present.isLevel()) {
+    if (present.isLevel() && (disk == null || disk.isCaughtUp())) {
       baseline = null;
       present.close();
       protocol.onBaselineLevel(linkNumber, Clocks.bootNs());
@@ -369,6 +386,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   }
 
   private void sealOutput() {
+    if (disk != null) {
+      disk.seal();
+    }
     output.seal(sealWanted);
     if (holdFromSeal) {
       output.gate().protectedAgain();
@@ -552,6 +572,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   @Override
   public void passOutput() {
+    if (disk != null) {
+      disk.goAlone();
+    }
     output.gate().goAlone(protocol.generation());
     output.pass();
   }

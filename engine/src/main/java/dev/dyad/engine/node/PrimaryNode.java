@@ -14,6 +14,7 @@ import dev.dyad.engine.link.LinkMaker;
 import dev.dyad.engine.link.PeerSocket;
 import dev.dyad.engine.link.ReplicationLink;
 import dev.dyad.engine.link.Role;
+import dev.dyad.engine.link.Session;
 import dev.dyad.engine.memory.MemoryFrame;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.observe.EpochMetrics;
@@ -21,8 +22,10 @@ import dev.dyad.engine.observe.RuntimeDirectory;
 import dev.dyad.engine.observe.EpochTrace;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.Hypervisor;
+import dev.dyad.engine.wire.Reason;
 import dev.dyad.engine.wire.RefusedException;
 import java.io.IOException;
+import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -41,14 +44,22 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
 
   /** Pause before the next attempt to connect: twice as long after each that failed, or whose link did not last. */
   private static final long RETRY_MILLIS = 200;
-
   private static final long RETRY_MILLIS_MAX = 2_000;
   private static final long LASTING_NANOS = 5_000_000_000L;
+
+  /** How often a disk that is being levelled is looked at. */
+  private static final long LEVELLING_MILLIS = 50;
+
+  private static final long DISK_RING_BYTES = 16L << 20;
+  private static final long DISK_BACK_RING_BYTES = 2L << 20;
+  private static final int DIGEST_BYTES = 32;
+  private static final SecureRandom RANDOM = new SecureRandom();
 
   private final PrimaryConfig config;
   private final Hypervisor hypervisor;
   private final Arbiter arbiter;
   private final GuestOutput output;
+  private final @Nullable PrimaryDisk disk;
   private final int machineKind;
   private final byte[] machine;
   private final EpochMetrics metrics = new EpochMetrics();
@@ -73,6 +84,22 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
    */
   PrimaryNode(
       PrimaryConfig config, Hypervisor hypervisor, GuestOutput output, NodePage nodePage, Arbiter arbiter, int machineKind, MachineEnvelope machine) {
+    this(config, hypervisor, output, nodePage, null, arbiter, machineKind, machine);
+  }
+
+  /**
+   * @param disk the guest's, the caller's to close after this; null: it has none that is protected
+   */
+  PrimaryNode(
+      PrimaryConfig config,
+      Hypervisor hypervisor,
+      GuestOutput output,
+      NodePage nodePage,
+      @Nullable PrimaryDisk disk,
+      Arbiter arbiter,
+      int machineKind,
+      MachineEnvelope machine) {
+    this.disk = disk;
     this.config = config;
     this.hypervisor = hypervisor;
     this.arbiter = arbiter;
@@ -80,7 +107,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     this.machineKind = machineKind;
     this.machine = machine.encode();
     links = new LinkMaker(config.link());
-    loop = new PrimaryLoop(config, hypervisor, output, nodePage, metrics, trace, this);
+    loop = new PrimaryLoop(config, hypervisor, output, nodePage, disk, metrics, trace, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
     allocation = new AllocationMeter(thread.threadId());
   }
@@ -253,6 +280,14 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
       dialer.schedule(() -> dial(standby), RETRY_MILLIS, TimeUnit.MILLISECONDS);
       return;
     }
+    if (disk != null && !levelDisk(disk, standby)) {
+      if (disk.isConnected()) {
+        dialer.schedule(() -> dial(standby), LEVELLING_MILLIS, TimeUnit.MILLISECONDS);
+      } else {
+        findStandby();
+      }
+      return;
+    }
     GuestMemory memory = hypervisor.memory();
     long bytes = memory.pages() << GuestMemory.PAGE_SHIFT;
     Offer offer = new Offer(Role.PRIMARY, Channel.MEMORY, loop.generation(), config.ringBytes(), bytes, MemoryFrame.digest(memory));
@@ -262,9 +297,68 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
       linked();
       loop.post(() -> loop.offer(link, machineKind, machine));
     } catch (IOException | RefusedException | RuntimeException e) {
-      connectProblem = String.valueOf(e.getMessage());
+      boolean wantsDisk = disk == null && e instanceof RefusedException refused && refused.code() == Reason.CHANNEL.code();
+      connectProblem = wantsDisk ? "the standby expects a disk: name the guest's with --disk NODE=FILE" : String.valueOf(e.getMessage());
       findStandby();
     }
+  }
+
+  /** The disk first, since it may take long: memory follows when the standby's disk has all but what is being written. */
+  private boolean levelDisk(PrimaryDisk present, SocketAddress standby) {
+    if (!present.isMirroring()) {
+      present.wantLevel(false);
+      try {
+        connectDisk(present, standby);
+      } catch (RefusedException e) {
+        connectProblem =
+            e.code() == Reason.CHANNEL.code() ? "the standby takes no disk: start it with --disk NODE=FILE" : String.valueOf(e.getMessage());
+      } catch (IOException | RuntimeException e) {
+        connectProblem = String.valueOf(e.getMessage());
+      }
+      return false;
+    }
+    boolean near = present.percent() == 100;
+    present.wantLevel(near);
+    if (!near || !present.isCaughtUp()) {
+      connectProblem = "levelling the disk: " + present.percent() + " %";
+      return false;
+    }
+    return true;
+  }
+
+  private void connectDisk(PrimaryDisk present, SocketAddress standby) throws IOException, RefusedException {
+    if (present.isConnected()) {
+      return; // they are finding out what they are to each other
+    }
+    String before = present.reason();
+    connectProblem = "the standby's disk is being connected" + (before.isEmpty() ? "" : "; before: " + before);
+    byte[] pair = new byte[DIGEST_BYTES];
+    RANDOM.nextBytes(pair);
+    long generation = loop.generation();
+    Session there = call(standby, new Offer(Role.PRIMARY, Channel.DISK, generation, DISK_RING_BYTES, 0, pair));
+    ReplicationLink out = there.sendingEnd();
+    try {
+      Session back = call(standby, new Offer(Role.PRIMARY, Channel.DISK_BACK, generation, DISK_BACK_RING_BYTES, 0, pair));
+      present.attach(out, back.receivingEnd(), generation);
+    } catch (IOException | RefusedException | RuntimeException e) {
+      out.close();
+      throw e;
+    }
+  }
+
+  private Session call(SocketAddress standby, Offer offer) throws IOException, RefusedException {
+    return Handshake.call(PeerSocket.connect(standby, CONNECT_BOUND), offer, config.key());
+  }
+
+  /** What {@link #command} takes. */
+  public static final String VERIFY_DISK = "verify the disk";
+
+  /** Does what another command on this host asks for; the answer is empty when it is done. */
+  public String command(String line) {
+    if (!line.equals(VERIFY_DISK)) {
+      return "this node does not know: " + line;
+    }
+    return disk == null ? "this machine has no protected disk" : disk.startVerify() ? "" : "the standby's disk is not level: nothing to compare with";
   }
 
   // ---- reports
@@ -304,6 +398,9 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     report.put("releasedPackets", metrics.packetsReleased());
     report.put("droppedPackets", output.droppedFrames());
     report.put("allocatedBytes", allocation.bytes());
+    if (disk != null) {
+      report.put("disk", disk.report());
+    }
     report.put("allocatedBytesPerEpoch", allocation.bytesPerEpoch(metrics.epochsCommitted()));
     return report;
   }

@@ -7,6 +7,7 @@ import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.bindings.linux.Tap;
 import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.arbiter.ArbiterPlace;
+import dev.dyad.engine.disk.BlockDevice;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
 import dev.dyad.engine.link.LinkConfig;
@@ -33,9 +34,11 @@ import dev.dyad.engine.vm.kvm.boot.BootImage;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuest;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuestStatus;
 import dev.dyad.engine.vm.kvm.boot.GuestPattern;
+import dev.dyad.engine.vm.kvm.QueuedDisk;
 import dev.dyad.engine.vm.kvm.boot.LinuxImage;
 import dev.dyad.engine.vm.kvm.devices.ConsolePort;
 import dev.dyad.engine.vm.kvm.devices.NicPort;
+import dev.dyad.engine.vm.kvm.devices.VirtioBlock;
 import java.lang.System.Logger.Level;
 import java.lang.System.Logger;
 import java.net.InetSocketAddress;
@@ -45,6 +48,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -99,6 +103,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
    * @param name of the guest, or empty: {@code microvm-PID}, and after a take-over the name that it had
    * @param standby where the (next) standby listens; null: the guest runs without
    * @param arbiter where it is; null: a file in the runtime directory, and after a take-over the primary's
+   * @param disk of a guest that boots here, or null: it has none. One that was taken over brings its own
    */
   public record Options(
       String name,
@@ -108,7 +113,14 @@ public final class ProtectedMicroVm implements AutoCloseable {
       @Nullable ArbiterPlace arbiter,
       boolean busyPoll,
       int core,
-      LinkConfig link) {}
+      LinkConfig link,
+      @Nullable DiskOptions disk) {
+    /** Without a disk. */
+    public Options(
+        String name, @Nullable SocketAddress standby, @Nullable SharedKey key, EpochConfig epochs, @Nullable ArbiterPlace arbiter, boolean busyPoll, int core, LinkConfig link) {
+      this(name, standby, key, epochs, arbiter, busyPoll, core, link, null);
+    }
+  }
 
   /** Hears the machine: a guest that asks for a reset is booted anew where it was booted here; a full dirty ring ends the epoch. */
   private final class Ears implements MachineListener {
@@ -127,6 +139,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
 
   private final MicroVm machine;
   private final KvmPrimary hypervisor;
+  private final @Nullable PrimaryDisk disk;
   private final MicroVmDescription description;
   private final Arbiter arbiter;
   private final PacketPort outside;
@@ -147,6 +160,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
 
   private ProtectedMicroVm(
       MicroVm machine,
+      @Nullable PrimaryDisk disk,
       MicroVmDescription description,
       PacketPort outside,
       FilePort consoleFile,
@@ -157,6 +171,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
       long generation,
       long firstEpoch) {
     this.machine = machine;
+    this.disk = disk;
     this.description = description;
     this.outside = outside;
     this.arbiter = arbiter;
@@ -187,7 +202,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
             options.link());
     MachineEnvelope envelope = new MachineEnvelope(name, place.text(), options.epochs().detectorNanos(), description.encode());
     GuestOutput output = new GuestOutput(epoch, gate, List.of(held, console));
-    node = new PrimaryNode(config, hypervisor, output, new NodePage(List.of(held), List.of(learned)), arbiter, MACHINE_KIND, envelope);
+    node = new PrimaryNode(config, hypervisor, output, new NodePage(List.of(held), List.of(learned)), disk, arbiter, MACHINE_KIND, envelope);
     net = new NetThread(List.of(new NetThread.Nic(held, input), new NetThread.Nic(console, null)), netBell, node::doorbell, false);
     machine.listen(new Ears());
     netThread = Thread.ofPlatform().name("net").daemon().unstarted(net);
@@ -206,8 +221,10 @@ public final class ProtectedMicroVm implements AutoCloseable {
 
   /** The same, reached by other ways than UDP. */
   public static ProtectedMicroVm boot(Machine wanted, MicroVmPlace place, Options options) {
+    // With a disk it writes each key down there before it answers.
+    BuiltinGuest image = wanted.image().withLog(options.disk() == null ? BuiltinGuest.Log.OFF : BuiltinGuest.Log.BEFORE_REPLY);
     return boot(
-        wanted.image(), new MicroVmDescription(wanted.memoryBytes(), wanted.vcpus(), MicroVmConfig.MAC, BuiltinGuest.ADDRESS, BuiltinGuest.PORT, wanted.udp(), tapName(place), true), place, options);
+        image, new MicroVmDescription(wanted.memoryBytes(), wanted.vcpus(), MicroVmConfig.MAC, BuiltinGuest.ADDRESS, BuiltinGuest.PORT, wanted.udp(), tapName(place), true), place, options);
   }
 
   /**
@@ -237,15 +254,25 @@ public final class ProtectedMicroVm implements AutoCloseable {
       Arbiter arbiter = place.open(name);
       try {
         long generation = PrimaryNode.generationFor(arbiter, identity(), place.what(name));
-        MicroVm machine = build(described, host.hugePages());
+        AtomicReference<@Nullable QueuedDisk> queue = new AtomicReference<>();
+        DiskOptions named = options.disk();
+        PrimaryDisk disk = named == null ? null : PrimaryDisk.open(named, device -> queued(device, queue));
+        MicroVm machine;
+        try {
+          machine = build(described, host.hugePages(), queue.get());
+        } catch (RuntimeException e) {
+          close(disk);
+          throw e;
+        }
         try {
           machine.boot(image);
-          ProtectedMicroVm made = assemble(machine, described, host, arbiter, place, name, options, generation, 1);
+          ProtectedMicroVm made = assemble(machine, disk, described, host, arbiter, place, name, options, generation, 1);
           made.image = image;
           machine.resume();
           made.node.start(generation);
           return made;
         } catch (RuntimeException e) {
+          close(disk);
           machine.close();
           throw e;
         }
@@ -276,7 +303,8 @@ public final class ProtectedMicroVm implements AutoCloseable {
       Arbiter arbiter = place.open(name);
       try {
         ProtectedMicroVm made =
-            assemble(KvmStandbyHost.machine(promoted.machine()), described, host, arbiter, place, name, options, promoted.generation(), promoted.epoch() + 1);
+            assemble(
+                KvmStandbyHost.machine(promoted.machine()), promoted.disk(), described, host, arbiter, place, name, options, promoted.generation(), promoted.epoch() + 1);
         made.node.startPromoted(promoted.generation(), promoted.epoch() + 1);
         if (made.outside instanceof TapPort tap) {
           made.announce(promoted.nodePage(), tap);
@@ -292,7 +320,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
   }
 
   private static ProtectedMicroVm assemble(
-      MicroVm machine, MicroVmDescription described, MicroVmPlace host, Arbiter arbiter, ArbiterPlace place, String name, Options options, long generation, long firstEpoch) {
+      MicroVm machine, @Nullable PrimaryDisk disk, MicroVmDescription described, MicroVmPlace host, Arbiter arbiter, ArbiterPlace place, String name, Options options, long generation, long firstEpoch) {
     Path console = host.console();
     FilePort consoleFile = FilePort.append(console == null ? Path.of("/dev/null") : console);
     PacketPort outside;
@@ -302,9 +330,21 @@ public final class ProtectedMicroVm implements AutoCloseable {
       consoleFile.close();
       throw e;
     }
-    ProtectedMicroVm made = new ProtectedMicroVm(machine, described, outside, consoleFile, arbiter, place, name, options, generation, firstEpoch);
+    ProtectedMicroVm made = new ProtectedMicroVm(machine, disk, described, outside, consoleFile, arbiter, place, name, options, generation, firstEpoch);
     made.netThread.start();
     return made;
+  }
+
+  private static QueuedDisk queued(BlockDevice device, AtomicReference<@Nullable QueuedDisk> made) {
+    QueuedDisk queue = new QueuedDisk(device);
+    made.set(queue);
+    return queue;
+  }
+
+  private static void close(@Nullable PrimaryDisk disk) {
+    if (disk != null) {
+      disk.close();
+    }
   }
 
   private static PacketPort open(MicroVmDescription described, MicroVmPlace host) {
@@ -326,13 +366,22 @@ public final class ProtectedMicroVm implements AutoCloseable {
     return new TapPort(opened);
   }
 
-  /** A machine of this shape, paused and empty. */
-  static MicroVm build(MicroVmDescription description, boolean hugePages) {
+  /**
+   * A machine of this shape, paused and empty.
+   *
+   * @param disk behind its disk device; null: it has none
+   */
+  static MicroVm build(MicroVmDescription description, boolean hugePages, @Nullable QueuedDisk disk) {
     // A ring that fills ends the epoch before it outgrows what one pause copies.
     int ringEntries = Math.max(RING_ENTRIES_MIN, Integer.highestOneBit(PrimaryConfig.SNAPSHOT_PAGES / Math.max(1, description.vcpus())));
     MicroVmConfig config =
         MicroVmConfig.of(description.memoryBytes(), description.vcpus()).withMac(description.mac()).withHugePages(hugePages).withRingEntries(ringEntries);
-    return new MicroVm(config, new ConsolePort(), MachineListener.NONE);
+    MicroVm machine = new MicroVm(config, new ConsolePort(), MachineListener.NONE, disk);
+    VirtioBlock block = machine.block();
+    if (disk != null && block != null) {
+      disk.tell(block);
+    }
+    return machine;
   }
 
   /** A vCPU's thread: the guest asks for it and stands. */
@@ -427,6 +476,8 @@ public final class ProtectedMicroVm implements AutoCloseable {
       facts.put("checksum", Long.toHexString(guest.checksum()));
       facts.put("requests", guest.requests());
       facts.put("items", guest.items());
+      facts.put("logRecords", guest.logRecords());
+      facts.put("logCompleted", guest.logCompleted());
       facts.put("fault", guest.fault());
       report.put("builtin", facts);
     }
@@ -450,6 +501,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
     held.close();
     console.close();
     node.close();
+    close(disk); // before the memory from which it writes
     machine.close();
     arbiter.close();
     learned.close();

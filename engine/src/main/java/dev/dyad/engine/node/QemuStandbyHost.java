@@ -13,6 +13,7 @@ import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
 import dev.dyad.engine.vm.qemu.AttachmentMark;
 import dev.dyad.engine.vm.qemu.MachineDescription;
+import dev.dyad.engine.vm.qemu.QemuDisk;
 import dev.dyad.engine.vm.qemu.ReceivingQemu;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -57,6 +58,9 @@ public final class QemuStandbyHost implements StandbyNode.Host {
   private static Path socket(Path directory, String netdev) {
     return directory.resolve(netdev + ".net");
   }
+
+  /** Where QEMU's name of the guest's disk leads on this host; empty when no disk is protected. */
+  private final Map<String, Path> disks;
 
   /** A QEMU that waits, and what belongs to it. */
   private static final class Waiting implements StandbyMachine {
@@ -132,7 +136,15 @@ public final class QemuStandbyHost implements StandbyNode.Host {
   private int built;
 
   public QemuStandbyHost(Options options) {
+    this(options, null);
+  }
+
+  /**
+   * @param disk of the guests that it waits for, or null
+   */
+  public QemuStandbyHost(Options options, @Nullable ReceivingDisk disk) {
     this.options = options;
+    disks = disk == null ? Map.of() : Map.of(disk.node(), disk.socket());
   }
 
   @Override
@@ -148,7 +160,7 @@ public final class QemuStandbyHost implements StandbyNode.Host {
       throw new UncheckedIOException("directory " + directory + " for the waiting QEMU cannot be made: " + e.getMessage(), e);
     }
     try {
-      ReceivingQemu qemu = ReceivingQemu.start(source, new ReceivingQemu.Options(directory, options.backends(directory), options.moreArguments(), options.commandLine()));
+      ReceivingQemu qemu = ReceivingQemu.start(source, new ReceivingQemu.Options(directory, options.backends(directory), disks, options.moreArguments(), options.commandLine()));
       try {
         return new Waiting(qemu, directory, options.taps(), () -> arbiter(envelope));
       } catch (RuntimeException e) {
@@ -189,6 +201,11 @@ public final class QemuStandbyHost implements StandbyNode.Host {
     if (machine.carrier != null) {
       machine.carrier.tend(AttachmentMark.isHeldByAnother(machine.qemu.pid()));
     }
+  }
+
+  /** A disk of the guest that went on here. */
+  static QemuDisk disk(StandbyMachine promoted, String node) {
+    return new QemuDisk(((Waiting) promoted).qemu.control(), node);
   }
 
   /** QMP socket of the guest that went on here, for its users and for protecting it again. */

@@ -47,7 +47,10 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     void discardMachine(StandbyMachine machine);
 
     /** The guest runs here from {@code epoch} on. Called once; the loop has ended. */
-    void promoted(StandbyMachine machine, long nodePage, long generation, long epoch);
+    void promoted(StandbyMachine machine, @Nullable PrimaryDisk disk, long nodePage, long generation, long epoch);
+
+    /** The generation cannot be asked for now: post onArbiterUnreachable. */
+    void cannotAsk(long generation);
   }
 
   private static final Logger LOG = System.getLogger("dyad.standby");
@@ -58,7 +61,11 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private static final long EPOCH_BYTES_KEPT = 64L << 20;
   private static final long APPLY_BUDGET_BYTES = 2L << 20;
 
+  /** More than a primary's window. */
+  private static final int WHOLE_MAX = 64;
+
   private final Control control;
+  private final @Nullable ReceivingDisk disk;
   private final EpochMetrics metrics;
   private final StandbyProtocol protocol;
   private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
@@ -85,6 +92,12 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private int machineKind;
   private byte @Nullable [] machineDescription;
 
+  // Epochs that are whole in memory and not told yet, since the disk's part of them is not.
+  private final long[] wholeEpochs = new long[WHOLE_MAX];
+  private final long[] wholeSentNanos = new long[WHOLE_MAX];
+  private int wholeFirst;
+  private int wholeCount;
+
   private long acknowledged;
   private long applyWanted;
   private boolean dropWanted;
@@ -97,11 +110,15 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private volatile String why = "no primary has come yet";
   private volatile @Nullable Throwable failure;
 
-  StandbyLoop(EpochConfig epochs, boolean busyPoll, EpochMetrics metrics, Control control) {
+  StandbyLoop(EpochConfig epochs, boolean busyPoll, @Nullable ReceivingDisk disk, EpochMetrics metrics, Control control) {
     this.control = control;
+    this.disk = disk;
     this.metrics = metrics;
     this.busyPoll = busyPoll;
     protocol = new StandbyProtocol(epochs, this);
+    if (disk != null) {
+      disk.onNews(doorbell::signal);
+    }
   }
 
   /** Has {@code task} run on the loop's thread soon. Any thread. */
@@ -188,7 +205,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   public void run() {
     try {
       while (!finished) {
-        int work = runPosted() + serveLink() + stepApply();
+        int work = runPosted() + serveLink() + stepWhole() + stepApply();
         protocol.onTick(Clocks.bootNs());
         carryOut();
         publish();
@@ -240,6 +257,31 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     }
     carryOut();
     return work;
+  }
+
+  /** Tells the protocol of epochs that are whole in memory and, where there is one, on the disk. */
+  private int stepWhole() {
+    int told = tellWhole();
+    if (told > 0) {
+      carryOut();
+    }
+    return told;
+  }
+
+  private int tellWhole() {
+    int told = 0;
+    while (wholeCount > 0 && (disk == null || disk.isWhole(wholeEpochs[wholeFirst], baselineEpoch))) {
+      long epoch = wholeEpochs[wholeFirst];
+      long sentNanos = wholeSentNanos[wholeFirst];
+      wholeFirst = (wholeFirst + 1) % WHOLE_MAX;
+      wholeCount--;
+      told++;
+      protocol.onEpochWhole(linkNumber, linkGeneration, epoch, sentNanos, Clocks.bootNs());
+      if (disk != null && protocol.wholeEpoch() >= epoch) {
+        disk.committed(epoch, baselineEpoch);
+      }
+    }
+    return told;
   }
 
   private int stepApply() {
@@ -339,6 +381,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     attached = false;
     linkEnded = false;
     applyWanted = 0;
+    wholeCount = 0;
   }
 
   private void dropMachine() {
@@ -371,7 +414,14 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   @Override
   public void whole(long epoch, boolean baseline, long sentNanos, int stateBytes) {
-    protocol.onEpochWhole(linkNumber, linkGeneration, epoch, sentNanos, Clocks.bootNs());
+    if (wholeCount == WHOLE_MAX) {
+      lose(LinkEnd.UNEXPECTED, "the disk's part of epoch " + wholeEpochs[wholeFirst] + " does not come, " + WHOLE_MAX + " more epochs did");
+      return;
+    }
+    int place = (wholeFirst + wholeCount++) % WHOLE_MAX;
+    wholeEpochs[place] = epoch;
+    wholeSentNanos[place] = sentNanos;
+    tellWhole();
   }
 
   @Override
@@ -428,6 +478,11 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   @Override
   public void requestGeneration(long wanted) {
+    if (disk != null && disk.isUnfit()) {
+      why = "this host's disk cannot be taken over from";
+      control.cannotAsk(wanted);
+      return;
+    }
     askedNanos = Clocks.bootNs();
     control.requestGeneration(wanted);
   }
@@ -443,6 +498,8 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     fenceLink();
     int bytes = presentReader.appliedStateBytes();
     long grantedNanos = Clocks.bootNs();
+    // Until the disk holds exactly this epoch, under an identifier of its own, nothing may run.
+    PrimaryDisk taken = disk == null ? null : disk.promote(epoch, baselineEpoch);
     present.promote(stateVirt + EpochCutter.NODE_BYTES, bytes - EpochCutter.NODE_BYTES);
     LOG.log(
         Level.INFO,
@@ -453,7 +510,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     machine = null;
     finished = true;
     why = "";
-    control.promoted(present, stateVirt, ofGeneration, epoch);
+    control.promoted(present, taken, stateVirt, ofGeneration, epoch);
   }
 
   @Override

@@ -7,6 +7,8 @@ import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.epoch.StandbyProtocol;
 import dev.dyad.engine.epoch.StandbyState;
 import dev.dyad.engine.link.LinkMaker;
+import dev.dyad.engine.link.Channel;
+import dev.dyad.engine.link.Offer;
 import dev.dyad.engine.link.PeerListener;
 import dev.dyad.engine.link.ReplicaLink;
 import dev.dyad.engine.link.Role;
@@ -17,6 +19,8 @@ import dev.dyad.engine.vm.StandbyMachine;
 import java.io.IOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import dev.dyad.engine.wire.Reason;
+import dev.dyad.engine.wire.RefusedException;
 import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -52,12 +56,15 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   /**
    * A machine that has gone on here.
    *
+   * @param disk its disk, the new owner's to close; null when it has none
    * @param nodePage address of the node's page of the state block; valid until the node is closed
    */
-  public record Promoted(MachineEnvelope envelope, StandbyMachine machine, long nodePage, long generation, long epoch, long nanos) {}
+  public record Promoted(
+      MachineEnvelope envelope, StandbyMachine machine, @Nullable PrimaryDisk disk, long nodePage, long generation, long epoch, long nanos) {}
 
   private final StandbyConfig config;
   private final Host host;
+  private final @Nullable ReceivingDisk disk;
   private final EpochMetrics metrics = new EpochMetrics();
   private final LinkMaker links;
   private final StandbyLoop loop;
@@ -74,13 +81,21 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   private @Nullable Mapping stateBlock;
 
   public StandbyNode(StandbyConfig config, Host host) {
+    this(config, host, null);
+  }
+
+  /**
+   * @param disk of the machine, the caller's to close after this; null: the machine has none that is protected
+   */
+  public StandbyNode(StandbyConfig config, Host host, @Nullable ReceivingDisk disk) {
     this.config = config;
     this.host = host;
+    this.disk = disk;
     links = new LinkMaker(config.link());
-    loop = new StandbyLoop(config.epochs(), config.busyPoll(), metrics, this);
+    loop = new StandbyLoop(config.epochs(), config.busyPoll(), disk, metrics, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
     allocation = new AllocationMeter(thread.threadId());
-    listener = new PeerListener(config.listen(), Role.STANDBY, config.ringBytesMax(), config.key(), HANDSHAKE_BOUND, offer -> {}, this::accept);
+    listener = new PeerListener(config.listen(), Role.STANDBY, config.ringBytesMax(), config.key(), HANDSHAKE_BOUND, this::admit, this::accept);
   }
 
   public void start() {
@@ -127,8 +142,25 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     return thread.threadId();
   }
 
+  private void admit(Offer offer) throws RefusedException {
+    if (offer.channel() != Channel.MEMORY && disk == null) {
+      throw new RefusedException(Reason.CHANNEL, offer.channel().wireCode(), Channel.MEMORY.wireCode());
+    }
+    if (offer.channel() == Channel.MEMORY && disk != null && !disk.isReceiving()) {
+      throw new RefusedException(Reason.CHANNEL, Channel.MEMORY.wireCode(), Channel.DISK.wireCode()); // the disk comes first
+    }
+    if (offer.channel() != Channel.MEMORY && loop.state() != StandbyState.WAITING) {
+      throw new RefusedException(Reason.BUSY, 1, 1);
+    }
+  }
+
   private void accept(Session session) {
+    ReceivingDisk receiver = disk;
     try {
+      if (session.offer().channel() != Channel.MEMORY && receiver != null) {
+        receiver.offer(session);
+        return;
+      }
       ReplicaLink link = links.receivingEnd(session);
       loop.post(() -> loop.offer(link, session.offer().generation()));
     } catch (IOException | RuntimeException e) {
@@ -170,6 +202,11 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
       case DENIED -> protocol.onDenied(generation, now);
       case UNREACHABLE -> protocol.onArbiterUnreachable(generation, now);
     }
+  }
+
+  @Override
+  public void cannotAsk(long generation) {
+    loop.post(() -> loop.event((protocol, now) -> protocol.onArbiterUnreachable(generation, now)));
   }
 
   @Override
@@ -215,14 +252,14 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   }
 
   @Override
-  public void promoted(StandbyMachine machine, long nodePage, long generation, long epoch) {
+  public void promoted(StandbyMachine machine, @Nullable PrimaryDisk taken, long nodePage, long generation, long epoch) {
     MachineEnvelope announced = envelope;
     if (announced == null) {
       throw new IllegalStateException("promoted without an envelope");
     }
     // The address is free for the standby of the guest that goes on here.
     control.execute(this::stopListening);
-    promoted.complete(new Promoted(announced, machine, nodePage, generation, epoch, System.nanoTime()));
+    promoted.complete(new Promoted(announced, machine, taken, nodePage, generation, epoch, System.nanoTime()));
   }
 
   private void stopListening() {
@@ -249,6 +286,9 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     report.put("generation", loop.generation());
     report.put("epoch", loop.wholeEpoch());
     report.put("allocatedBytes", allocation.bytes());
+    if (disk != null) {
+      report.put("disk", disk.report());
+    }
     return report;
   }
 

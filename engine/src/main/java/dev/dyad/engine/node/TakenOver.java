@@ -15,10 +15,12 @@ public final class TakenOver implements AutoCloseable {
   private static final int[] ANNOUNCE_AT_MILLIS = {0, 50, 200, 500, 1000};
 
   private final StandbyNode.Promoted promoted;
+  private @Nullable PrimaryDisk disk;
   private @Nullable Thread announcer;
 
   public TakenOver(StandbyNode.Promoted promoted) {
     this.promoted = promoted;
+    disk = promoted.disk();
   }
 
   /** Starts announcing. */
@@ -54,6 +56,19 @@ public final class TakenOver implements AutoCloseable {
     return QemuStandbyHost.qmp(promoted.machine());
   }
 
+  /** Does what another node of this host asks for; the answer is empty when it is done. */
+  public synchronized String command(String line) {
+    if (!line.equals(ServedDisk.HAND_OVER)) {
+      return "this node does not know: " + line;
+    }
+    PrimaryDisk present = disk;
+    if (present != null) {
+      disk = null;
+      present.hand(false);
+    }
+    return "";
+  }
+
   /** In one line: which guest, from where on, and how to protect it again. */
   public String line() {
     return "QEMU " + QemuStandbyHost.pid(promoted.machine()) + ", from epoch " + promoted.epoch() + ", generation " + promoted.generation()
@@ -61,7 +76,7 @@ public final class TakenOver implements AutoCloseable {
   }
 
   /** The object behind {@code dyad status}. */
-  public Map<String, Object> report() {
+  public synchronized Map<String, Object> report() {
     Map<String, Object> report = new LinkedHashMap<>();
     report.put("role", "taken over");
     report.put("name", promoted.envelope().name());
@@ -73,6 +88,10 @@ public final class TakenOver implements AutoCloseable {
     report.put("epoch", promoted.epoch());
     report.put("qemuPid", QemuStandbyHost.pid(promoted.machine()));
     report.put("qmp", qmp().toString());
+    PrimaryDisk present = disk;
+    if (present != null) {
+      report.put("disk", present.report());
+    }
     return report;
   }
 
@@ -85,6 +104,17 @@ public final class TakenOver implements AutoCloseable {
         present.join();
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();
+      }
+    }
+    synchronized (this) {
+      PrimaryDisk served = disk;
+      if (served != null) {
+        disk = null;
+        if (guestLives()) {
+          ServedDisk.giveBack(served, QemuStandbyHost.disk(promoted.machine(), served.node()));
+        } else {
+          served.close();
+        }
       }
     }
     QemuStandbyHost.release(promoted.machine());

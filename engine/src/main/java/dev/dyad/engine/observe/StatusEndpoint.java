@@ -14,14 +14,17 @@ import java.nio.file.Path;
 import java.util.Map;
 import java.util.function.Function;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 
 /**
  * Answers {@code dyad status}: a unix socket in the {@link RuntimeDirectory}. Whoever connects says in one byte what it wants,
- * {@code j} for a JSON object or {@code t} for text, is sent that and is disconnected. Runs on a thread of its own and reads only what
+ * {@code j} for a JSON object or {@code t} for text, is sent that and is disconnected. {@code c} and a line tells the node to do something;
+ * the answer is empty when it is done, else says why not. Runs on a thread of its own and reads only what
  * the metrics publish.
  */
 public final class StatusEndpoint implements AutoCloseable {
   private static final int ANSWER_BYTES_MAX = 1 << 20;
+  private static final int LINE_BYTES_MAX = 256;
 
   private final Path socket;
   private final ServerSocketChannel server;
@@ -33,6 +36,14 @@ public final class StatusEndpoint implements AutoCloseable {
    * @param text turns it into what people read
    */
   public StatusEndpoint(Path directory, String name, Supplier<Map<String, Object>> report, Function<Map<String, Object>, String> text) {
+    this(directory, name, report, text, line -> "this node does not know: " + line);
+  }
+
+  /**
+   * @param commands does what a line asks for and returns the answer; called on the endpoint's thread
+   */
+  public StatusEndpoint(
+      Path directory, String name, Supplier<Map<String, Object>> report, Function<Map<String, Object>, String> text, UnaryOperator<String> commands) {
     socket = directory.resolve(name + ".status");
     try {
       Files.deleteIfExists(socket);
@@ -41,18 +52,22 @@ public final class StatusEndpoint implements AutoCloseable {
     } catch (IOException e) {
       throw new UncheckedIOException("status socket " + socket + " cannot be opened: " + e.getMessage(), e);
     }
-    thread = Thread.ofPlatform().name("control-status").daemon().start(() -> serve(report, text));
+    thread = Thread.ofPlatform().name("control-status").daemon().start(() -> serve(report, text, commands));
   }
 
-  private void serve(Supplier<Map<String, Object>> report, Function<Map<String, Object>, String> text) {
+  private void serve(Supplier<Map<String, Object>> report, Function<Map<String, Object>, String> text, UnaryOperator<String> commands) {
     while (server.isOpen()) {
       try (SocketChannel client = server.accept()) {
         ByteBuffer wish = ByteBuffer.allocate(1);
         if (client.read(wish) != 1) {
           continue;
         }
-        Map<String, Object> now = report.get();
-        String said = wish.get(0) == 't' ? text.apply(now) : Json.write(now);
+        String said =
+            switch (wish.get(0)) {
+              case 'c' -> commands.apply(line(client));
+              case 't' -> text.apply(report.get());
+              default -> Json.write(report.get());
+            };
         ByteBuffer answer = ByteBuffer.wrap(said.getBytes(StandardCharsets.UTF_8));
         while (answer.hasRemaining()) {
           client.write(answer);
@@ -64,6 +79,24 @@ public final class StatusEndpoint implements AutoCloseable {
     }
   }
 
+  private static String line(SocketChannel client) throws IOException {
+    ByteBuffer buffer = ByteBuffer.allocate(LINE_BYTES_MAX);
+    while (buffer.hasRemaining() && (buffer.position() == 0 || buffer.get(buffer.position() - 1) != '\n') && client.read(buffer) >= 0) {
+      // Read to the end of the line.
+    }
+    return StandardCharsets.UTF_8.decode(buffer.flip()).toString().strip();
+  }
+
+  /**
+   * Tells the node behind {@code socket} to do something.
+   *
+   * @return empty when it is done, else why not
+   * @throws IOException when nobody answers there
+   */
+  public static String tell(Path socket, String line) throws IOException {
+    return exchange(socket, "c" + line + "\n");
+  }
+
   /**
    * Asks the node behind {@code socket}.
    *
@@ -71,8 +104,12 @@ public final class StatusEndpoint implements AutoCloseable {
    * @throws IOException when nobody answers there
    */
   public static String ask(Path socket, boolean json) throws IOException {
+    return exchange(socket, json ? "j" : "t");
+  }
+
+  private static String exchange(Path socket, String wish) throws IOException {
     try (SocketChannel client = SocketChannel.open(UnixDomainSocketAddress.of(socket))) {
-      client.write(ByteBuffer.wrap(new byte[] {(byte) (json ? 'j' : 't')}));
+      client.write(ByteBuffer.wrap(wish.getBytes(StandardCharsets.UTF_8)));
       ByteBuffer buffer = ByteBuffer.allocate(ANSWER_BYTES_MAX);
       while (buffer.hasRemaining() && client.read(buffer) >= 0) {
         // Read to the end.

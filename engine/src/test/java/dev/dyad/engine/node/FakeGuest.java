@@ -9,9 +9,10 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.random.RandomGenerator;
 import java.util.random.RandomGeneratorFactory;
+import org.jspecify.annotations.Nullable;
 
 /**
- * A guest without a CPU: a thread that writes pages at random and counts its writes; the count is its machine state. Every page
+ * A guest without a CPU: a thread that writes pages at random and counts its writes; the count is its machine state, beside what it asked of its disk and knows to be done. Every page
  * holds the number of the last write to it, so that memory and state can be compared as of one instant.
  */
 final class FakeGuest implements Hypervisor {
@@ -22,7 +23,10 @@ final class FakeGuest implements Hypervisor {
   private final Thread vcpu;
   private volatile boolean ended;
   private volatile boolean halted;
+  private volatile @Nullable FakeDoor disk;
   private long writes;
+  private long asked;
+  private long answered;
 
   FakeGuest(int pages, long seed, long nanosBetweenWrites) {
     memory = GuestMemory.builder().block("ram", (long) pages << GuestMemory.PAGE_SHIFT).build(64 << 10);
@@ -41,11 +45,27 @@ final class FakeGuest implements Hypervisor {
           writes++;
           Memory.putLong(ram.hostVirt() + ((long) page << GuestMemory.PAGE_SHIFT) + 8L * random.nextInt(512), writes);
           dirty[page] = true;
+          useDisk();
         }
       } finally {
         running.unlock();
       }
       LockSupport.parkNanos(nanosBetweenWrites);
+    }
+  }
+
+  /** The guest uses this disk from now on. */
+  void disk(FakeDoor door) {
+    disk = door;
+  }
+
+  private void useDisk() {
+    FakeDoor door = disk;
+    if (door != null) {
+      answered = door.done();
+      if (door.ask()) {
+        asked = door.asked();
+      }
     }
   }
 
@@ -106,7 +126,9 @@ final class FakeGuest implements Hypervisor {
   @Override
   public int captureState(long destination, int bytesMax) {
     Memory.putLong(destination, writes);
-    return 8;
+    Memory.putLong(destination + 8, asked);
+    Memory.putLong(destination + 16, answered);
+    return 24;
   }
 
   @Override

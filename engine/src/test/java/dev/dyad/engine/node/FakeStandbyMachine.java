@@ -10,6 +10,8 @@ final class FakeStandbyMachine implements StandbyMachine {
   private final GuestMemory memory;
   private final Mapping ram;
   private volatile long writes = -1;
+  private volatile long asked;
+  private volatile long answered;
 
   FakeStandbyMachine(GuestMemory memory) {
     this.memory = memory;
@@ -28,12 +30,24 @@ final class FakeStandbyMachine implements StandbyMachine {
 
   @Override
   public void promote(long state, int bytes) {
+    asked = Memory.getLong(state + 8);
+    answered = Memory.getLong(state + 16);
     writes = Memory.getLong(state);
   }
 
   /** The count of writes in the promoted state, −1 before. */
   long writes() {
     return writes;
+  }
+
+  /** Writes that the guest had asked of its disk. */
+  long asked() {
+    return asked;
+  }
+
+  /** Writes that it knew to be done. */
+  long answered() {
+    return answered;
   }
 
   /** The largest number that any word of memory holds: equal to {@link #writes} if memory and state are of one instant. */

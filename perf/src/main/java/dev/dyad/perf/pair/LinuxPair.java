@@ -81,6 +81,7 @@ public final class LinuxPair implements AutoCloseable {
   private @Nullable ProcessHandle primaryQemu;
   private int primaryTap;
   private int standbyTap;
+  private @Nullable GuestDisks disks;
   private Path primaryQmp = Path.of("");
   private Path primaryConsole = Path.of("");
 
@@ -100,12 +101,21 @@ public final class LinuxPair implements AutoCloseable {
     }
   }
 
+  /** The guest gets a disk with ext4, protected from the attachment on; before {@link #startGuest}. */
+  public GuestDisks withDisk(GuestDisks.Content content) {
+    GuestDisks made = GuestDisks.make(directory.resolve("disks"), content);
+    disks = made;
+    return made;
+  }
+
   /** Boots the guest, unprotected; returns when Redis answers on the console. */
   public GuestMachine startGuest() {
+    GuestDisks disk = disks;
     GuestMachine started =
         GuestMachine.builder(LinuxGuest.obtain(), directory.resolve("guest"))
             .memoryMib(options.memoryMib())
-            .kernelOptions("dyad.ip=" + GUEST + "/24 dyad.tick=0.2")
+            .kernelOptions("dyad.ip=" + GUEST + "/24 dyad.tick=0.2" + (disk == null ? "" : " dyad.disk=vda"))
+            .arguments(disk == null ? new String[0] : disk.qemuArguments())
             .network(backend(), MAC)
             .runWith(network.prefix().toArray(String[]::new))
             .start();
@@ -129,6 +139,10 @@ public final class LinuxPair implements AutoCloseable {
   /** Starts a standby whose guest will go on at TAP {@code tap}. */
   public Process startStandby(int tap) {
     List<String> words = new ArrayList<>(List.of("standby", "--listen", options.link().equals("unix") ? to() : LISTEN, "--bound", options.bound()));
+    if (disks != null) {
+      words.addAll(List.of("--disk", disks.standbyArgument()));
+      words.addAll(disks.moreArguments());
+    }
     if (options.wire() == Wire.TAP) {
       words.addAll(List.of("--netdev", "net0=tap,ifname=" + network.tap(tap) + ",script=no,downscript=no,vhost=off"));
     } else {
@@ -148,6 +162,10 @@ public final class LinuxPair implements AutoCloseable {
     words.addAll(List.of("--name", "linux"));
     if (options.wire() != Wire.TAP) {
       words.addAll(List.of("--tap", "net0=" + network.tap(primaryTap)));
+    }
+    if (disks != null) {
+      words.addAll(List.of("--disk", disks.primaryArgument()));
+      words.addAll(disks.moreArguments());
     }
     words.addAll(options.attachArguments());
     Process started = dyad("attach", words);
@@ -224,6 +242,9 @@ public final class LinuxPair implements AutoCloseable {
     primaryQmp = Path.of(report.get("qmp").text());
     primaryTap = standbyTap;
     primaryConsole = consoleOf(primaryQmp.resolveSibling("."));
+    if (disks != null) {
+      disks.swap();
+    }
   }
 
   private static Path consoleOf(Path folder) {
@@ -243,6 +264,22 @@ public final class LinuxPair implements AutoCloseable {
   public long framesOut(int tap) {
     Json link = Json.parse(network.require("ip", "-s", "-j", "link", "show", "dev", network.tap(tap))).elements().getFirst();
     return link.get("stats64").get("rx").get("packets").number(-1);
+  }
+
+  /** SIGKILL to the guest where it runs now, and to all that serves it. */
+  public void killEverything() {
+    for (Process process : processes) {
+      process.descendants().forEach(ProcessHandle::destroyForcibly);
+      process.destroyForcibly();
+    }
+    qemu().destroyForcibly();
+    for (Process process : processes) {
+      try {
+        process.waitFor(10, TimeUnit.SECONDS);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+      }
+    }
   }
 
   /** SIGKILL to our process only; QEMU lives on. */

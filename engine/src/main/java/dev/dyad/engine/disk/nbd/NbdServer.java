@@ -9,6 +9,7 @@ import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.bindings.linux.Sockets;
 import dev.dyad.engine.disk.BlockDevice;
+import dev.dyad.engine.disk.GuestDoor;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -20,7 +21,7 @@ import java.util.List;
  * Serves a {@link BlockDevice} on a unix socket. Thread: disk, which calls {@link #poll}; the device's completions must come to {@link
  * #completions}. Owns the socket and its connections, not the device.
  */
-public final class NbdServer implements AutoCloseable {
+public final class NbdServer implements GuestDoor {
   private static final int CONNECTIONS_MAX = 16;
   private static final int REQUESTS = 128;
 
@@ -50,7 +51,7 @@ public final class NbdServer implements AutoCloseable {
     requests = new NbdRequests(device, REQUESTS);
   }
 
-  /** Whom the device must tell. */
+  @Override
   public BlockDevice.Completions completions() {
     return requests;
   }
@@ -64,6 +65,7 @@ public final class NbdServer implements AutoCloseable {
     return requests.buffersBytes();
   }
 
+  @Override
   public int connections() {
     return connections.size();
   }
@@ -74,6 +76,7 @@ public final class NbdServer implements AutoCloseable {
   }
 
   /** One turn: accepts, receives, submits, replies. */
+  @Override
   public int poll() {
     int work = 0;
     if (--acceptCountdown < 0) {

@@ -1,8 +1,10 @@
 package dev.dyad.engine.vm.qemu;
 
+import dev.dyad.engine.json.Json;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 
@@ -30,6 +32,11 @@ final class ReceivingCommandLine {
   private final MachineDescription source;
   private final ReceivingQemu.Options options;
   private final List<String> line = new ArrayList<>();
+  private final Set<String> disksFound = new HashSet<>();
+
+  /** Nodes below a disk that is served here. */
+  private final Set<String> needless = new HashSet<>();
+
   private int serials;
 
   private ReceivingCommandLine(MachineDescription source, ReceivingQemu.Options options) {
@@ -49,6 +56,11 @@ final class ReceivingCommandLine {
   private void adapt() {
     List<String> words = source.commandLine();
     line.add(words.getFirst());
+    for (int i = 1; i + 1 < words.size(); i++) {
+      if (words.get(i).replace("--", "-").equals("-blockdev") && options.disks().containsKey(nodeProperty(words.get(i + 1), "node-name"))) {
+        needless.add(nodeProperty(words.get(i + 1), "file"));
+      }
+    }
     for (int i = 1; i < words.size(); i++) {
       String word = words.get(i);
       if (!word.startsWith("-")) {
@@ -71,6 +83,11 @@ final class ReceivingCommandLine {
         }
       }
     }
+    for (String disk : options.disks().keySet()) {
+      if (!disksFound.contains(disk)) {
+        throw new QemuException("the primary's QEMU was not started with a disk " + disk + " (a -blockdev's node-name or a -drive's id): name the same on both sides");
+      }
+    }
     add("display", "none");
     add("monitor", "none");
     add("machine", NO_DESCRIPTION);
@@ -90,6 +107,11 @@ final class ReceivingCommandLine {
   private void adapt(String option, String value) {
     if (value.contains("vhost-user")) {
       throw new QemuException("vhost-user (-" + option + " " + value + ") cannot be protected: its process writes guest memory unseen");
+    }
+    if (option.equals("blockdev") || option.equals("drive")) {
+      if (disk(option, value)) {
+        return;
+      }
     }
     if (FILES.contains(option)) {
       requireFile("-" + option, value);
@@ -121,6 +143,30 @@ final class ReceivingCommandLine {
       }
       default -> add(option, value);
     }
+  }
+
+  /** A disk that is served here takes the place of the primary's. Whether the option is done with. */
+  private boolean disk(String option, String value) {
+    String name = nodeProperty(value, option.equals("drive") ? "id" : "node-name");
+    Path socket = options.disks().get(name);
+    if (socket == null) {
+      return !name.isEmpty() && needless.contains(name);
+    }
+    disksFound.add(name);
+    if (option.equals("blockdev")) {
+      add(option, QemuDisk.blockdev(name, socket));
+      return true;
+    }
+    List<String> kept = new ArrayList<>(CommandLine.parts(value));
+    kept.removeIf(part -> part.startsWith("file") || part.startsWith("format=") || part.startsWith("driver=") || part.startsWith("aio=") || part.startsWith("cache"));
+    kept.addAll(QemuDisk.driveParts(name, socket));
+    add(option, CommandLine.join(kept));
+    return true;
+  }
+
+  /** Of a {@code -blockdev} or {@code -drive} in either of its forms. */
+  private static String nodeProperty(String value, String name) {
+    return value.startsWith("{") ? Json.parse(value).get(name).text() : CommandLine.property(value, name);
   }
 
   private static boolean standsAlone(String device) {

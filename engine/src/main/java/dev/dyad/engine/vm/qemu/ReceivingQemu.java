@@ -69,26 +69,28 @@ public final class ReceivingQemu implements StandbyMachine {
    *
    * @param directory an existing directory of its own: sockets, logs, and what the primary's command line writes to
    * @param netdevs by netdev id, the value of {@code -netdev} here; user-mode networks need none
+   * @param disks by QEMU's name of a disk of the guest, the socket of the NBD server that has it here
    * @param moreArguments appended to the command line
    * @param commandLine replaces the adapted command line as a whole, unless empty; {@code {directory}} stands for the directory. It
    *     must make QEMU wait ({@code -S -incoming defer -global migration.send-configuration=off}) and listen on QMP sockets
    *     {@code control} and {@code qmp} in the directory
    */
-  public record Options(Path directory, Map<String, String> netdevs, List<String> moreArguments, List<String> commandLine) {
+  public record Options(Path directory, Map<String, String> netdevs, Map<String, Path> disks, List<String> moreArguments, List<String> commandLine) {
     public Options {
       netdevs = Map.copyOf(netdevs);
+      disks = Map.copyOf(disks);
       moreArguments = List.copyOf(moreArguments);
       commandLine = List.copyOf(commandLine);
     }
 
     public static Options in(Path directory) {
-      return new Options(directory, Map.of(), List.of(), List.of());
+      return new Options(directory, Map.of(), Map.of(), List.of(), List.of());
     }
 
     public Options withNetdev(String id, String backend) {
       Map<String, String> more = new HashMap<>(netdevs);
       more.put(id, backend);
-      return new Options(directory, more, moreArguments, commandLine);
+      return new Options(directory, more, disks, moreArguments, commandLine);
     }
   }
 

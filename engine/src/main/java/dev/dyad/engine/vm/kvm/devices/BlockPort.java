@@ -6,6 +6,11 @@ public interface BlockPort {
   /** Constant size in sectors of 512 bytes. */
   long sectors();
 
+  /** Constant unit of requests, a power of two of at least 512. */
+  default int blockBytes() {
+    return 512;
+  }
+
   /**
    * Starts a request. Its end is told with {@link VirtioBlock#complete}, by any thread, also from within this call.
    *

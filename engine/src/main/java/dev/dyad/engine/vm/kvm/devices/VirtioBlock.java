@@ -15,6 +15,7 @@ import dev.dyad.engine.vm.kvm.MalformedStateException;
 public final class VirtioBlock extends VirtioMmio {
   private static final int DEVICE_ID = 2;
   private static final long FEATURE_SEG_MAX = 1 << 2;
+  private static final long FEATURE_BLK_SIZE = 1 << 6;
   private static final long FEATURE_FLUSH = 1 << 9;
   private static final int SLOTS = 64;
   private static final int SEGMENTS_MAX = 32;
@@ -40,6 +41,7 @@ public final class VirtioBlock extends VirtioMmio {
   private static final int ABANDONED = -1;
 
   private static final int CONFIG_SEG_MAX = 12;
+  private static final int CONFIG_BLK_SIZE = 20;
   private static final int STATE_BYTES = 320;
 
   private final BlockPort disk;
@@ -57,7 +59,7 @@ public final class VirtioBlock extends VirtioMmio {
   private long requests;
 
   public VirtioBlock(GuestRam ram, InterruptLine interrupt, BlockPort disk) {
-    super(ram, interrupt, DEVICE_ID, FEATURE_SEG_MAX | FEATURE_FLUSH, 1);
+    super(ram, interrupt, DEVICE_ID, FEATURE_SEG_MAX | FEATURE_BLK_SIZE | FEATURE_FLUSH, 1);
     this.disk = disk;
     for (int i = 0; i < SLOTS; i++) {
       slots[i] = new BlockRequest(i, buffers.hostVirt() + (long) i * BlockRequest.BYTES_MAX);
@@ -69,6 +71,9 @@ public final class VirtioBlock extends VirtioMmio {
   protected int configByte(int offset) {
     if (offset < Long.BYTES) {
       return (int) (disk.sectors() >>> (8 * offset)) & 0xff;
+    }
+    if (offset >= CONFIG_BLK_SIZE && offset < CONFIG_BLK_SIZE + Integer.BYTES) {
+      return disk.blockBytes() >>> (8 * (offset - CONFIG_BLK_SIZE)) & 0xff;
     }
     return offset == CONFIG_SEG_MAX ? SEGMENTS_MAX : 0;
   }
@@ -167,7 +172,8 @@ public final class VirtioBlock extends VirtioMmio {
     switch (type) {
       case TYPE_IN, TYPE_OUT -> {
         long sectors = request.bytes >> SECTOR_SHIFT;
-        boolean whole = request.bytes > 0 && sectors << SECTOR_SHIFT == request.bytes;
+        long at = request.sector << SECTOR_SHIFT;
+        boolean whole = request.bytes > 0 && request.bytes % disk.blockBytes() == 0 && at % disk.blockBytes() == 0;
         boolean inside = request.sector >= 0 && request.sector <= disk.sectors() && sectors <= disk.sectors() - request.sector;
         return whole && inside ? UNDER_WAY : IO_ERROR;
       }

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.dyad.engine.cli.disk;
+
+import org.jspecify.annotations.NullMarked;
