@@ -55,6 +55,9 @@ final class NodeOptions {
   @Option(names = "--busy-poll", description = "spin instead of sleeping: lower latency for a core of its own")
   boolean busyPoll;
 
+  @Option(names = "--spin", paramLabel = "TIME", converter = DurationConverter.class, description = "spin for so long after the last work, then sleep: such as 50us (default: sleep at once)")
+  long spinNanos;
+
   @Option(names = "--core", paramLabel = "N", defaultValue = "-1", description = "pin the epoch thread to this core")
   int core;
 
@@ -91,7 +94,7 @@ final class NodeOptions {
           case rdma -> LinkConfig.Wish.RDMA;
           case tcp -> LinkConfig.Wish.TCP;
         };
-    return LinkConfig.of(wish, Duration.ofNanos(boundNanos), core, rdma);
+    return LinkConfig.of(wish, Duration.ofNanos(boundNanos), core, rdma).withSpin(spinNanos);
   }
 
   EpochConfig epochs(long periodNanos, boolean adaptive) {

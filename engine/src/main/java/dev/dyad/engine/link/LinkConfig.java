@@ -9,8 +9,9 @@ import java.util.Map;
  *
  * @param wish what is used
  * @param rdma how, if it is RDMA
+ * @param spinNanos how long the thread that drives the link looks for more after the last work before it sleeps; 0: not at all
  */
-public record LinkConfig(Wish wish, RdmaConfig rdma) {
+public record LinkConfig(Wish wish, RdmaConfig rdma, long spinNanos) {
   /** What a side wants. */
   public enum Wish {
     /** RDMA where both sides can, else tcp. */
@@ -22,7 +23,7 @@ public record LinkConfig(Wish wish, RdmaConfig rdma) {
   }
 
   public static LinkConfig standard() {
-    return new LinkConfig(Wish.AUTO, RdmaConfig.standard());
+    return new LinkConfig(Wish.AUTO, RdmaConfig.standard(), 0);
   }
 
   /**
@@ -31,6 +32,10 @@ public record LinkConfig(Wish wish, RdmaConfig rdma) {
    * @param options of RDMA by name, see {@link RdmaConfig#with}
    */
   public static LinkConfig of(Wish wish, Duration bound, int core, Map<String, String> options) {
-    return new LinkConfig(wish, RdmaConfig.standard().within(bound).nearCore(core).with(options));
+    return new LinkConfig(wish, RdmaConfig.standard().within(bound).nearCore(core).with(options), 0);
+  }
+
+  public LinkConfig withSpin(long nanos) {
+    return new LinkConfig(wish, rdma, nanos);
   }
 }

@@ -73,6 +73,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
   private final EventFd doorbell = new EventFd();
   private final Poll waits;
+  private final Idle idle;
   private final Runnable sealed = this::sealOutput;
 
   // the link in use, or the one whose standby is still building its machine
@@ -131,6 +132,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     early = new EarlyPages(hypervisor, config.earlyNanos());
     lastSent = new LastSent(config.deltaCacheBytes());
     waits = new Poll(2);
+    idle = new Idle(config.busyPoll(), config.link().spinNanos());
     if (disk != null) {
       disk.onNews(this::doorbell);
     }
@@ -214,7 +216,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
         }
         closeEnded();
         publish();
-        if (work == 0 && !finished) {
+        if (work != 0) {
+          idle.worked();
+        } else if (!finished && !idle.spins(System.nanoTime())) {
           await();
         }
       }
@@ -437,10 +441,6 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private void await() {
     ReplicationLink present = link;
     long timeout = protocol.nanosUntilTick(Clocks.bootNs());
-    if (config.busyPoll()) {
-      Thread.onSpinWait();
-      return;
-    }
     if (present != null && !present.prepareToWait()) {
       return;
     }

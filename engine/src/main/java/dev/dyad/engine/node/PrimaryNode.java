@@ -40,7 +40,7 @@ import org.jspecify.annotations.Nullable;
  * <p>Does not own hypervisor, output and arbiter: who made them closes them, after {@link #awaitEnd}.
  */
 public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
-  private static final Duration CONNECT_BOUND = Duration.ofSeconds(10);
+  private static final Duration CONNECT_BOUND = Duration.ofSeconds(20);
 
   /** Pause before the next attempt to connect: twice as long after each that failed, or whose link did not last. */
   private static final long RETRY_MILLIS = 200;

@@ -71,7 +71,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
   private final EventFd doorbell = new EventFd();
   private final Poll waits = new Poll(2);
-  private final boolean busyPoll;
+  private final Idle idle;
 
   private long newestLink;
   private long linkNumber;
@@ -110,11 +110,11 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private volatile String why = "no primary has come yet";
   private volatile @Nullable Throwable failure;
 
-  StandbyLoop(EpochConfig epochs, boolean busyPoll, @Nullable ReceivingDisk disk, EpochMetrics metrics, Control control) {
+  StandbyLoop(EpochConfig epochs, Idle idle, @Nullable ReceivingDisk disk, EpochMetrics metrics, Control control) {
     this.control = control;
     this.disk = disk;
     this.metrics = metrics;
-    this.busyPoll = busyPoll;
+    this.idle = idle;
     protocol = new StandbyProtocol(epochs, this);
     if (disk != null) {
       disk.onNews(doorbell::signal);
@@ -209,7 +209,9 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
         protocol.onTick(Clocks.bootNs());
         carryOut();
         publish();
-        if (work == 0 && !finished) {
+        if (work != 0) {
+          idle.worked();
+        } else if (!finished && !idle.spins(System.nanoTime())) {
           await();
         }
       }
@@ -331,10 +333,6 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   }
 
   private void await() {
-    if (busyPoll) {
-      Thread.onSpinWait();
-      return;
-    }
     ReplicaLink present = linkEnded ? null : link;
     if (present != null && !present.prepareToWait()) {
       return;

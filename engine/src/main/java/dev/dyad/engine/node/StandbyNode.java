@@ -35,7 +35,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   private static final Logger LOG = System.getLogger("dyad.standby");
-  private static final Duration HANDSHAKE_BOUND = Duration.ofSeconds(10);
+  private static final Duration HANDSHAKE_BOUND = Duration.ofSeconds(20);
 
   /** What a standby needs of the hypervisor's part and of its host. Called on the control thread. */
   public interface Host {
@@ -92,7 +92,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     this.host = host;
     this.disk = disk;
     links = new LinkMaker(config.link());
-    loop = new StandbyLoop(config.epochs(), config.busyPoll(), disk, metrics, this);
+    loop = new StandbyLoop(config.epochs(), new Idle(config.busyPoll(), config.link().spinNanos()), disk, metrics, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
     allocation = new AllocationMeter(thread.threadId());
     listener = new PeerListener(config.listen(), Role.STANDBY, config.ringBytesMax(), config.key(), HANDSHAKE_BOUND, this::admit, this::accept);

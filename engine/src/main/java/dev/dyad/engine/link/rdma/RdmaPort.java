@@ -88,8 +88,13 @@ interface RdmaPort extends AutoCloseable {
   /** What happened to device, port or queue pairs that ends the link, in words; empty for nothing. */
   String event();
 
-  /** Takes the peer's right to write to our ring away; when it returns, no write reaches the ring any more. */
-  void revoke();
+  /**
+   * Takes the peer's right to write to our ring away; when it returns, no write reaches the ring any more.
+   *
+   * @return what shows that it is so, in words
+   * @throws RuntimeException when it may not be so
+   */
+  String revoke();
 
   @Override
   void close();

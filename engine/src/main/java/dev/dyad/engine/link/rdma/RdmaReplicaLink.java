@@ -3,6 +3,8 @@ package dev.dyad.engine.link.rdma;
 import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.engine.link.ReplicaLink;
 import dev.dyad.engine.link.StagingRing;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.util.function.LongSupplier;
 
 /**
@@ -10,6 +12,8 @@ import java.util.function.LongSupplier;
  * pairs each tells of its own stripes; what has arrived is the smallest position up to which none has a gap.
  */
 public final class RdmaReplicaLink extends RdmaEnd implements ReplicaLink {
+  private static final Logger LOG = System.getLogger("dyad.link");
+
   /** A position is told when it moved by this part of the ring, or when nothing arrives. */
   private static final int TELL_PART = 16;
 
@@ -22,6 +26,7 @@ public final class RdmaReplicaLink extends RdmaEnd implements ReplicaLink {
   private long released;
   private long releasedTold;
   private boolean messageFailed;
+  private boolean fenced;
 
   RdmaReplicaLink(RdmaPort port, StagingRing ring, FileDescriptor socket, RdmaConfig config, LongSupplier clock) {
     super(port, ring, socket, config, clock);
@@ -97,9 +102,10 @@ public final class RdmaReplicaLink extends RdmaEnd implements ReplicaLink {
   /** Once this returns, no write of the peer's reaches {@link #ring} any more, and the link is down. What was received stays readable. */
   @Override
   public void fence() {
-    if (!isClosed()) {
+    if (!isClosed() && !fenced) {
+      fenced = true;
       fail("fenced: the peer's right to write was taken away");
-      port.revoke();
+      LOG.log(Level.INFO, "fenced: {0}", port.revoke());
     }
   }
 

@@ -57,6 +57,7 @@ final class VerbsPort implements RdmaPort {
   private final int[] firstPackets;
   private final long[] pairPointers;
   private final int inlineBytes;
+  private final @Nullable FenceProbe probe;
 
   private int queuePairs;
   private int agreedMtu;
@@ -103,6 +104,7 @@ final class VerbsPort implements RdmaPort {
         smallest = Math.min(smallest, pairs[i].inlineBytes());
       }
       inlineBytes = smallest;
+      probe = isReceiving ? new FenceProbe(device, domain) : null;
     } catch (RuntimeException e) {
       device.close();
       messages.close();
@@ -130,6 +132,9 @@ final class VerbsPort implements RdmaPort {
     agreedMtu = Math.min(mtu, Integer.numberOfTrailingZeros(peer.mtuBytes()) - 7);
     // A receiver that is not ready would be a defect of the credits; a few retries hide no more than a race with its start.
     PathSettings path = new PathSettings(gid.port(), gid.index(), agreedMtu, config.timeout(), config.retries(), config.retries(), config.trafficClass(), 0);
+    if (probe != null) {
+      probe.connect(path, gid.high(), gid.low(), lid);
+    }
     for (int i = 0; i < pairs.length; i++) {
       if (i >= queuePairs) {
         pairs[i].close();
@@ -298,8 +303,10 @@ final class VerbsPort implements RdmaPort {
   }
 
   @Override
-  public void revoke() {
+  public String revoke() {
+    int key = ringRegion.remoteKey();
     ringRegion.close();
+    return probe == null ? "" : probe.attempt(messages.hostVirt(), messageRegion, ring.baseVirt(), key);
   }
 
   @Override

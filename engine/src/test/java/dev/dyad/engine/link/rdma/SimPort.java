@@ -337,10 +337,11 @@ final class SimPort implements RdmaPort {
   }
 
   @Override
-  public void revoke() {
+  public String revoke() {
     synchronized (lock) {
       revoked = true;
     }
+    return "simulated";
   }
 
   @Override
