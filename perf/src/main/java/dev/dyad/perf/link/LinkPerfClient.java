@@ -1,6 +1,7 @@
 package dev.dyad.perf.link;
 
 import com.sun.management.ThreadMXBean;
+import dev.dyad.bindings.abi.wire.dyad_rdma_message;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.bindings.linux.SocketAddress;
@@ -25,11 +26,12 @@ import java.util.Map;
 /**
  * The sending host of {@code dyad perf link}: perftest and our link in turn, same sizes, same hosts. One thread.
  *
- * <p>Bandwidth in MB/s (larger is better), the rest in µs. What a commit is held against: perftest's one-way latency of its bytes and
- * of the acknowledgement; a commit of many pages: the time that perftest's bandwidth implies.
+ * <p>Bandwidth in MB/s (larger is better), the CPU time of posting a write in ns beside a C program's, the rest in µs. What a commit is held against: perftest's one-way latency of its bytes by a
+ * write and of the acknowledgement by a send; a commit of many pages: the time that perftest's bandwidth implies.
  */
 final class LinkPerfClient implements AutoCloseable {
-  private static final int ACK_BYTES = 64;
+  /** Of a message of the link, {@code dyad_rdma_message}: what an acknowledgement is. */
+  private static final int ACK_BYTES = (int) dyad_rdma_message.sizeof();
   private static final int CONNECT_TRIES = 300;
 
   private final String peer;
@@ -70,15 +72,17 @@ final class LinkPerfClient implements AutoCloseable {
   }
 
   Map<String, Object> measure() throws IOException {
+    PostCost posting = new PostCost(device, gidIndex);
+    add("post", PostCost.BYTES, posting.inJava(), posting.inC());
     double[] bandwidths = new double[2];
     int[] sizes = {4096, 65536};
     for (int i = 0; i < sizes.length; i++) {
       bandwidths[i] = perftestBandwidth(sizes[i]);
       add("bandwidth", sizes[i], ourBandwidth(sizes[i]), bandwidths[i]);
     }
-    double ack = perftestLatency(ACK_BYTES);
+    double ack = perftestLatency("ib_send_lat", ACK_BYTES);
     for (int bytes : new int[] {8, 4096}) {
-      double one = perftestLatency(bytes);
+      double one = perftestLatency("ib_write_lat", bytes);
       add("commit", bytes, ourCommit(bytes), one + ack);
     }
     for (int pages : new int[] {100, 1000}) {
@@ -95,7 +99,7 @@ final class LinkPerfClient implements AutoCloseable {
     Map<String, Object> one = new LinkedHashMap<>();
     one.put("op", op);
     one.put("bytes", bytes);
-    one.put("unit", op.equals("bandwidth") ? "MB/s" : "us");
+    one.put("unit", op.equals("bandwidth") ? "MB/s" : op.equals("post") ? "ns" : "us");
     one.put("ours", rounded(ours));
     one.put("peer", rounded(theirs));
     one.put("ratio", Math.round(ours / theirs * 1000) / 1000.0);
@@ -115,8 +119,8 @@ final class LinkPerfClient implements AutoCloseable {
   }
 
   /** @return µs one way, typical */
-  private double perftestLatency(int bytes) throws IOException {
-    return perftest("ib_write_lat", List.of("-s", String.valueOf(bytes), "-n", "1000"))[4];
+  private double perftestLatency(String program, int bytes) throws IOException {
+    return perftest(program, List.of("-s", String.valueOf(bytes), "-n", "1000"))[4];
   }
 
   private double[] perftest(String program, List<String> options) throws IOException {
