@@ -29,7 +29,7 @@ public final class DiskThread implements AutoCloseable {
   private volatile long finished;
 
   private volatile boolean stop;
-  private volatile @Nullable RuntimeException failure;
+  private volatile @Nullable Throwable failure;
 
   /**
    * @param busy whether it polls without rest: for a core of its own
@@ -64,8 +64,8 @@ public final class DiskThread implements AutoCloseable {
           LockSupport.parkNanos(PARK_NANOS);
         }
       }
-    } catch (RuntimeException e) {
-      failure = e;
+    } catch (RuntimeException | Error e) {
+      failure = e; // whatever it was: nobody may wait for this thread
     }
   }
 
@@ -91,7 +91,7 @@ public final class DiskThread implements AutoCloseable {
   }
 
   /** Why the thread ended by itself, or null. */
-  public @Nullable RuntimeException failure() {
+  public @Nullable Throwable failure() {
     return failure;
   }
 
