@@ -29,6 +29,16 @@ public final class Mapping implements AutoCloseable {
         return map(bytes, PROT_READ() | PROT_WRITE(), MAP_PRIVATE() | MAP_ANONYMOUS() | MAP_NORESERVE(), -1, 0);
     }
 
+    /**
+     * The same, of 2 MiB pages where the kernel gives them when asked: for what is walked through page by page and would miss the TLB at each. MADV_HUGEPAGE is
+     * advice, so a refusal changes nothing but the speed.
+     */
+    public static Mapping anonymousLarge(long bytes) {
+        Mapping mapping = anonymous(bytes);
+        mapping.advise(MADV_HUGEPAGE());
+        return mapping;
+    }
+
     /** A file, memfd or device from {@code offset} on, readable, writable and shared. */
     public static Mapping shared(int fd, long offset, long bytes) {
         return map(bytes, PROT_READ() | PROT_WRITE(), MAP_SHARED(), fd, offset);

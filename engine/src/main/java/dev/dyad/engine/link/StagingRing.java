@@ -28,6 +28,7 @@ public final class StagingRing implements AutoCloseable {
     mapping = mirrored;
     base = mirrored.hostVirt();
     mask = mirrored.bytes() - 1;
+    mirrored.advise(linux_h.MADV_HUGEPAGE());
     // So that no page fault falls into an epoch. Kernels before 5.14 say EINVAL, and take the faults in the first lap.
     mirrored.advise(linux_h.MADV_POPULATE_WRITE());
   }

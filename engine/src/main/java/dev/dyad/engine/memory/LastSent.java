@@ -28,7 +28,7 @@ public final class LastSent implements AutoCloseable {
     if (pages < 1 || pages > 1 << 28) {
       throw new IllegalArgumentException("a cache of " + bytes + " bytes: needed is one page (4096) to 1 TiB");
     }
-    mapping = Mapping.anonymous(pages * Pages.BYTES);
+    mapping = Mapping.anonymousLarge(pages * Pages.BYTES);
     pageOfSlot = new long[(int) pages];
     mask = (int) pages - 1;
     clear();

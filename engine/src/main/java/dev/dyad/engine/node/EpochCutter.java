@@ -53,8 +53,8 @@ public final class EpochCutter implements AutoCloseable {
   public EpochCutter(Hypervisor hypervisor, int snapshotPages) {
     this.hypervisor = hypervisor;
     this.snapshotPages = snapshotPages;
-    snapshot = Mapping.anonymous((long) snapshotPages << GuestMemory.PAGE_SHIFT);
-    state = Mapping.anonymous(hypervisor.memory().state().bytes());
+    snapshot = Mapping.anonymousLarge((long) snapshotPages << GuestMemory.PAGE_SHIFT);
+    state = Mapping.anonymousLarge(hypervisor.memory().state().bytes());
   }
 
   /**

@@ -16,6 +16,7 @@ import dev.dyad.engine.link.ReplicationLink;
 import dev.dyad.engine.link.Role;
 import dev.dyad.engine.link.Session;
 import dev.dyad.engine.memory.MemoryFrame;
+import dev.dyad.engine.memory.Rehearsal;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.observe.RuntimeDirectory;
@@ -152,6 +153,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     loop.post(() -> loop.event((protocol, now) -> protocol.onStart(generation, 1, now)));
     thread.start();
     trace.start();
+    dialer.execute(Rehearsal::run); // before the first attempt to connect
     findStandby();
   }
 
@@ -160,6 +162,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     loop.post(() -> loop.event((protocol, now) -> protocol.onPromoted(generation, firstEpoch, now)));
     thread.start();
     trace.start();
+    dialer.execute(Rehearsal::run); // before the first attempt to connect
     findStandby();
   }
 

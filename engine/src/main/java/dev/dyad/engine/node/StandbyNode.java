@@ -13,6 +13,7 @@ import dev.dyad.engine.link.PeerListener;
 import dev.dyad.engine.link.ReplicaLink;
 import dev.dyad.engine.link.Role;
 import dev.dyad.engine.link.Session;
+import dev.dyad.engine.memory.Rehearsal;
 import dev.dyad.engine.observe.EpochMetrics;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.StandbyMachine;
@@ -99,6 +100,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   }
 
   public void start() {
+    control.execute(Rehearsal::run); // before the first machine is built
     thread.start();
   }
 

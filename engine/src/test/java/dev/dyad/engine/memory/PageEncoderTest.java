@@ -142,6 +142,11 @@ class PageEncoderTest {
     }
   }
 
+  @Test
+  void shouldRehearseEveryFormAndFindItSound() {
+    Rehearsal.run();
+  }
+
   // ---- helpers
 
   private void fill(int page, long seed) {
