@@ -60,6 +60,7 @@ public final class AttachCommand implements Callable<Integer> {
     try (StopSignal stop = new StopSignal();
         AttachedQemu attached = AttachedQemu.attach(which.qmp, which.pid, wanted);
         StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), "primary-" + ProcessHandle.current().pid(), attached::report, NodeReports::text, attached::command)) {
+      options.schedule();
       System.err.println("attached to QEMU " + attached.pid() + ", looking for a standby at " + standby);
       while (!stop.asked() && !attached.node().awaitEnd(Duration.ofMillis(200))) {
         // The loop works; this thread waits for its end or for a signal.

@@ -61,6 +61,23 @@ final class NodeOptions {
   @Option(names = "--core", paramLabel = "N", defaultValue = "-1", description = "pin the epoch thread to this core")
   int core;
 
+  @Option(names = "--realtime", description = "real-time priority for the threads that replies wait for: steadier on a busy host; needs the right to it")
+  boolean realtime;
+
+  /**
+   * To be called when the node's threads have begun.
+   *
+   * @throws CommandFailure when real-time priority was asked for and cannot be had
+   */
+  void schedule() {
+    if (realtime && busyPoll) {
+      throw new CommandFailure(ExitCode.USAGE, "--realtime and --busy-poll together would leave a core to nobody else, the kernel included: choose one");
+    }
+    if (realtime) {
+      RealtimeThreads.raise();
+    }
+  }
+
   @Nullable SharedKey sharedKey() {
     try {
       return key == null ? null : SharedKey.read(key);

@@ -86,6 +86,7 @@ public final class StandbyCommand implements Callable<Integer> {
     try (StopSignal stop = new StopSignal();
         StandbyNode node = new StandbyNode(config, host, receiver)) {
       node.start();
+      options.schedule();
       StandbyNode.Promoted promoted;
       try (StatusEndpoint status = new StatusEndpoint(RuntimeDirectory.path(), name, node::report, NodeReports::text)) {
         System.err.println("waiting for a primary at " + node.address());

@@ -88,7 +88,7 @@ final class QemuPerf {
           compare(pair, primary, c);
         }
         if (parts.contains(Part.throughput)) {
-          throughput(pair, primary);
+          throughput(pair, primary, c);
         }
         if (parts.contains(Part.latency)) {
           latency(pair, primary);
@@ -154,17 +154,22 @@ final class QemuPerf {
     goals.put("pauseP50Below1ms", own.epochs().pauseMicros().p50() < 1000);
   }
 
-  private void throughput(LinuxPair pair, PrimaryProcess primary) {
+  private void throughput(LinuxPair pair, PrimaryProcess primary, CBaseline c) {
     List<Double> unprotected = new ArrayList<>();
     List<Measured> fixed = new ArrayList<>();
     List<Measured> adaptive = new ArrayList<>();
+    List<Measured> theirs = new ArrayList<>();
+    Map<String, Object> freeCores = Map.of();
     try (RedisLoad load = new RedisLoad(pair, THROUGHPUT_CLIENTS)) {
       Waiting.seconds(warmup());
       for (int round = 1; round <= options.rounds(); round++) {
         progress.accept(THROUGHPUT_CLIENTS + " clients at 10 ms (round " + round + " of " + options.rounds() + ")");
+        CpuTime before = cpu(pair, load);
         unprotected.add(rate(load));
+        freeCores = cpu(pair, load).coresSince(before);
         fixed.add(ours(pair, primary, load, THROUGHPUT_PERIOD_NANOS, false));
         adaptive.add(ours(pair, primary, load, THROUGHPUT_PERIOD_NANOS, true));
+        theirs.add(c(c, load, THROUGHPUT_PERIOD_NANOS));
       }
     }
     double free = Quantiles.median(unprotected, Double::doubleValue);
@@ -172,10 +177,12 @@ final class QemuPerf {
     Map<String, Object> part = new LinkedHashMap<>();
     part.put("clients", THROUGHPUT_CLIENTS);
     part.put("periodMillis", THROUGHPUT_PERIOD_NANOS / 1e6);
-    part.put("unprotected", Map.of("setsPerSecond", Quantiles.rounded(free)));
+    part.put("unprotected", Map.of("setsPerSecond", Quantiles.rounded(free), "cores", freeCores));
+    part.put("c", Measured.typical(theirs).toMap());
     part.put("fixed", Measured.typical(fixed).toMap());
     part.put("adaptive", Measured.typical(adaptive).toMap());
     part.put("ratio", ratio);
+    part.put("cRatio", ratio(Measured.typical(theirs).setsPerSecond(), free));
     part.put("adaptiveRatio", ratio(Measured.typical(adaptive).setsPerSecond(), free));
     report.put("throughput", part);
     goals.put("throughputAtLeast0.85", ratio >= 0.85);

@@ -54,9 +54,9 @@ final class ReportText {
   }
 
   private void throughput(Json part) {
-    line("%s clients at %s ms: unprotected %.0f SET/s, protected %.0f (ratio %s), adaptive %.0f (ratio %s)", part.get("clients"), part.get("periodMillis"),
+    line("%s clients at %s ms: unprotected %.0f SET/s, protected %.0f (ratio %s), adaptive %.0f (ratio %s); C, which ships and holds nothing, ratio %s", part.get("clients"), part.get("periodMillis"),
         number(part.get("unprotected"), "setsPerSecond"), number(part.get("fixed"), "setsPerSecond"), part.get("ratio"),
-        number(part.get("adaptive"), "setsPerSecond"), part.get("adaptiveRatio"));
+        number(part.get("adaptive"), "setsPerSecond"), part.get("adaptiveRatio"), part.get("cRatio"));
   }
 
   private void latency(Json part) {
