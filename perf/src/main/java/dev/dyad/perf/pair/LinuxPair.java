@@ -148,6 +148,9 @@ public final class LinuxPair implements AutoCloseable {
     } else {
       words.addAll(List.of("--tap", "net0=" + network.tap(tap)));
     }
+    if (options.attachArguments().contains("--realtime")) {
+      words.add("--realtime");
+    }
     standbyTap = tap;
     Process started = dyad("standby-" + standbys.size(), words);
     standbys.add(started);

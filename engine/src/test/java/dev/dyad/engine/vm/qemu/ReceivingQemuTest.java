@@ -70,6 +70,29 @@ class ReceivingQemuTest {
   }
 
   @Test
+  void shouldLeaveNoQemuBehindHoweverEarlyTheStandbyDies() throws Exception {
+    Path directory = TestGuest.directory();
+    try (IdleQemu source = IdleQemu.start(List.of()); QemuAttach primary = QemuAttach.attach(source.qmp())) {
+      Files.writeString(directory.resolve("machine.json"), primary.description().toJson());
+    }
+    for (int millis = 0; millis <= 120; millis += 30) {
+      Process keeper = DyingProcess.start("keep", directory.toString());
+      long end = System.nanoTime() + 30_000_000_000L;
+      ProcessHandle qemu = null;
+      while (qemu == null) {
+        assertTrue(System.nanoTime() < end, "no QEMU was started");
+        qemu = keeper.children().findFirst().orElse(null);
+      }
+      Thread.sleep(millis);
+      keeper.destroyForcibly().waitFor();
+      while (qemu.isAlive()) {
+        assertTrue(System.nanoTime() < end, "QEMU " + qemu.pid() + " outlives a standby that died " + millis + " ms after it had started it");
+        Thread.sleep(10);
+      }
+    }
+  }
+
+  @Test
   void shouldSayWhichFileTheStandbyLacks() {
     MachineDescription machine = machine(List.of("qemu-system-x86_64", "-M", "q35", "-kernel", "/nonexistent/vmlinuz"));
     assertRefused(machine, "the standby lacks /nonexistent/vmlinuz (-kernel");
