@@ -49,6 +49,10 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private static final Logger LOG = System.getLogger("dyad.primary");
   private static final int PAGES_PAYLOAD_BYTES = 256 << 10;
   private static final int COMMITS_MAX = 64;
+
+  /** A guest that does not stop for so many times the detector's bound has failed as much as a host that is silent. */
+  private static final int SLOW_STOP_DETECTORS = 10;
+
   private static final long READY_BOUND_NANOS = 60_000_000_000L;
 
   private enum Shipping {
@@ -95,6 +99,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private long shippingEpoch;
   private long bytesBefore;
   private boolean heartbeatDue;
+  private long cutNanos;
   private final long[] sealedNanos = new long[COMMITS_MAX];
 
   /** Set by any thread, taken back by the loop. */
@@ -135,6 +140,19 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     idle = new Idle(config.busyPoll(), config.link().spinNanos());
     if (disk != null) {
       disk.onNews(this::doorbell);
+    }
+    hypervisor.whileWaiting(this::signOfLife, config.epochs().heartbeatNanos());
+  }
+
+  /**
+   * A guest that is slow to stop (a starved QEMU) keeps this thread; the standby must not take that for the death of this host, unless it lasts. A heartbeat
+   * promises nothing but that this loop lives.
+   */
+  private void signOfLife() {
+    EpochWriter present = writer;
+    long now = Clocks.bootNs();
+    if (present != null && linkReady && !linkBroken && now - cutNanos < SLOW_STOP_DETECTORS * config.epochs().detectorNanos()) {
+      present.heartbeat(now);
     }
   }
 
@@ -406,6 +424,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     while (sealWanted != 0) {
       long epoch = sealWanted;
       finishShipping();
+      cutNanos = Clocks.bootNs();
       cutter.cut(sealed, this);
       nodePage.write(cutter.nodePage());
       long now = Clocks.bootNs();

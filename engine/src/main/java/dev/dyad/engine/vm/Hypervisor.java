@@ -12,6 +12,12 @@ public interface Hypervisor extends AutoCloseable {
   /** What is replicated. Constant from attach to close. */
   GuestMemory memory();
 
+  /**
+   * Has {@code sign} run every so often for as long as a call of this port waits for a guest that is slow to stop or to answer. To be told once, before the first
+   * pause; a hypervisor that never waits long need not heed it.
+   */
+  default void whileWaiting(Runnable sign, long everyNanos) {}
+
   /** Starts tracking writes. Until the first harvest every page counts as written, so a baseline must follow. */
   void startTracking();
 

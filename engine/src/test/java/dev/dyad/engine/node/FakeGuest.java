@@ -24,6 +24,9 @@ final class FakeGuest implements Hypervisor {
   private volatile boolean ended;
   private volatile boolean halted;
   private volatile @Nullable FakeDoor disk;
+  private volatile long slowNanos;
+  private Runnable sign = () -> {};
+  private long signEveryNanos;
   private long writes;
   private long asked;
   private long answered;
@@ -86,7 +89,23 @@ final class FakeGuest implements Hypervisor {
   }
 
   @Override
+  public void whileWaiting(Runnable newSign, long everyNanos) {
+    sign = newSign;
+    signEveryNanos = everyNanos;
+  }
+
+  /** From now on each pause begins with a guest that goes on for so long. */
+  void stopSlowly(long nanos) {
+    slowNanos = nanos;
+  }
+
+  @Override
   public void pause() {
+    long end = System.nanoTime() + slowNanos;
+    while (System.nanoTime() < end) {
+      LockSupport.parkNanos(signEveryNanos);
+      sign.run();
+    }
     running.lock();
   }
 

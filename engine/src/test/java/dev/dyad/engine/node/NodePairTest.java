@@ -120,6 +120,22 @@ class NodePairTest {
   }
 
   @Test
+  void shouldNotBeTakenForDeadWhileItsGuestIsSlowToStop() throws Exception {
+    long bound = 1_000_000_000L;
+    startPair("tcp", EpochConfig.of(2_000_000L, bound), 20_000);
+    await("protected", () -> node().state() == PrimaryState.PROTECTED);
+    assertNotNull(guest);
+    guest.stopSlowly(2 * bound + bound / 2);
+    long from = node().metrics().epochsCommitted();
+
+    await("three epochs", () -> node().metrics().epochsCommitted() >= from + 3);
+
+    assertEquals(PrimaryState.PROTECTED, node().state());
+    assertEquals(StandbyState.READY, standbyNode().state());
+    guest.stopSlowly(0);
+  }
+
+  @Test
   void shouldLeaveNothingBehindWhenThePrimaryDetaches() throws Exception {
     startPair("tcp", EpochConfig.of(2_000_000L, BOUND), 20_000);
     await("protected", () -> node().state() == PrimaryState.PROTECTED);

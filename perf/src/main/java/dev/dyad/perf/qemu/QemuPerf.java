@@ -212,6 +212,8 @@ final class QemuPerf {
     part.put("protectedMicros", held.toMap());
     part.put("linkRoundTripMicros", Quantiles.rounded(roundTrip));
     part.put("pauseMicros", figures.pauseMicros().toMap());
+    part.put("cutMicros", figures.cutMicros().toMap());
+    part.put("shipMicros", figures.shipMicros().toMap());
     part.put("commitMicros", figures.commitMicros().toMap());
     part.put("goalMicros", Quantiles.rounded(goal));
     report.put("latency", part);

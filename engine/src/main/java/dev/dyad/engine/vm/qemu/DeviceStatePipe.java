@@ -40,7 +40,7 @@ final class DeviceStatePipe implements AutoCloseable {
   private static final int ANY_USER_WRITES = 0622;
   private static final int FDSET = 0x64796164;
   private static final int STOP_BOUND_MILLIS = 30_000;
-  private static final int STOP_CHECK_MILLIS = 100;
+  private static final long STOP_CHECK_NANOS = 100_000_000L;
 
   private final QmpChannel qmp;
   private final FileDescriptor reading;
@@ -51,6 +51,8 @@ final class DeviceStatePipe implements AutoCloseable {
   private final long command;
   private final int commandBytes;
   private final int openBytes;
+  private Runnable sign = () -> {};
+  private long signEveryNanos = STOP_CHECK_NANOS;
   private boolean stateEnded;
   private boolean pending;
 
@@ -84,6 +86,19 @@ final class DeviceStatePipe implements AutoCloseable {
     }
   }
 
+  /** As {@link dev.dyad.engine.vm.Hypervisor#whileWaiting}. */
+  void whileWaiting(Runnable newSign, long everyNanos) {
+    sign = newSign;
+    signEveryNanos = Math.min(everyNanos, STOP_CHECK_NANOS);
+  }
+
+  /** Waits for any of the three, and gives the sign when none of them comes in time. */
+  private void await() {
+    if (poll.awaitNanos(signEveryNanos) == 0) {
+      sign.run();
+    }
+  }
+
   /** Stops the guest; on return neither a vCPU nor a device writes its memory. */
   void stop() {
     poll.set(2, -1, 0);
@@ -98,7 +113,7 @@ final class DeviceStatePipe implements AutoCloseable {
     qmp.send(command, commandBytes);
     long end = System.nanoTime() + STOP_BOUND_MILLIS * 1_000_000L;
     while ((openings.take() & IN_OPEN) == 0) {
-      poll.await(STOP_CHECK_MILLIS);
+      await();
       qmp.poll();
       if (qmp.answered()) {
         throw new QemuException("QEMU did not stop for a checkpoint: " + qmp.failure());
@@ -137,7 +152,7 @@ final class DeviceStatePipe implements AutoCloseable {
       } else if (last || qmp.answered()) {
         break;
       } else {
-        poll.await(-1);
+        await();
         qmp.poll();
       }
     }
@@ -154,10 +169,12 @@ final class DeviceStatePipe implements AutoCloseable {
 
   /** Waits until QEMU has answered, which is after it let the vCPUs run; throws when the state is not good. */
   void awaitAnswer() {
+    poll.set(2, -1, 0);
     while (!qmp.answered()) {
       qmp.poll();
       if (!qmp.answered()) {
-        Poll.once(qmp.fd(), POLLIN(), -1);
+        openings.take(); // the pipe's closing is known; left there it would end each wait at once
+        await();
       }
     }
     pending = false;

@@ -167,6 +167,11 @@ public final class QemuAttach implements Hypervisor {
   }
 
   @Override
+  public void whileWaiting(Runnable sign, long everyNanos) {
+    statePipe.whileWaiting(sign, everyNanos);
+  }
+
+  @Override
   public void startTracking() {
     tracker.start();
   }
