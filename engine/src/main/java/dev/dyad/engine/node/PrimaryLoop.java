@@ -236,7 +236,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
         publish();
         if (work != 0) {
           idle.worked();
-        } else if (!finished && !idle.spins(System.nanoTime())) {
+        } else if (!finished && !idle.spins(Clocks.bootNs())) {
           await();
         }
       }

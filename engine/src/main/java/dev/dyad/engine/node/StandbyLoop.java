@@ -211,7 +211,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
         publish();
         if (work != 0) {
           idle.worked();
-        } else if (!finished && !idle.spins(System.nanoTime())) {
+        } else if (!finished && !idle.spins(Clocks.bootNs())) {
           await();
         }
       }
