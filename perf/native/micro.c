@@ -15,7 +15,7 @@
 
 #define PAGE 4096UL
 #define PAGES 64UL
-#define ENTRIES 1000U
+#define ENTRIES 1024U
 #define RUNS 15
 #define RUN_NANOS 20000000u
 

@@ -45,7 +45,12 @@ public final class DirtyRing implements AutoCloseable {
      * @param entries as enabled on the machine: a power of two
      */
     public DirtyRing(KvmVcpu vcpu, int entries) {
-        mapping = Mapping.shared(vcpu.fd(), (long) KVM_DIRTY_LOG_PAGE_OFFSET() * Mapping.PAGE_BYTES, entries * ENTRY_BYTES);
+        this(Mapping.shared(vcpu.fd(), (long) KVM_DIRTY_LOG_PAGE_OFFSET() * Mapping.PAGE_BYTES, entries * ENTRY_BYTES), entries);
+    }
+
+    /** Over memory that the caller fills in KVM's stead, for measurements; owns it from now on. */
+    public DirtyRing(Mapping entriesMapping, int entries) {
+        mapping = entriesMapping;
         base = mapping.hostVirt();
         mask = entries - 1;
     }

@@ -12,9 +12,9 @@ import dev.dyad.engine.wire.Wire;
  *   | lines: 64 bits | words: 8 bits a differing line, padded to 8 bytes | xor: 8 bytes a differing word |
  * </pre>
  */
-final class PageDelta {
+public final class PageDelta {
   /** Longest difference that {@link #encode} may write, with the word that it may scribble on behind the end. */
-  static final int ROOM_BYTES = 8 + Pages.LINES + Pages.BYTES + 8;
+  public static final int ROOM_BYTES = 8 + Pages.LINES + Pages.BYTES + 8;
 
   /** No difference is tried: the page goes whole. */
   static final int TOO_LONG = Integer.MAX_VALUE;
@@ -37,7 +37,7 @@ final class PageDelta {
    * @param to room for {@link #ROOM_BYTES}
    * @return bytes written, or {@link #TOO_LONG} with nothing written and {@code before} as it was
    */
-  static int encode(long now, long before, long to) {
+  public static int encode(long now, long before, long to) {
     long lines = Pages.linesThatDiffer(now, before);
     int lineCount = Long.bitCount(lines);
     if (lineCount * Pages.LINE_BYTES > PageRecord.DELTA_BYTES_MAX && sampledBytes(now, before, lines, lineCount) > PageRecord.DELTA_BYTES_MAX) {
@@ -109,7 +109,7 @@ final class PageDelta {
   }
 
   /** Turns {@code page} into its next version; {@link #bytesNeeded} must have been found right. */
-  static void apply(long delta, long page) {
+  public static void apply(long delta, long page) {
     long lines = Memory.getLong(delta);
     long mask = delta + 8;
     long xor = mask + Wire.aligned(Long.bitCount(lines));

@@ -4,14 +4,14 @@ import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.vm.GuestMemory;
 
 /** Looks at one 4 KiB page, eight words at a time. */
-final class Pages {
+public final class Pages {
   static final int BYTES = GuestMemory.PAGE_BYTES;
   static final int LINE_BYTES = 64;
   static final int LINES = BYTES / LINE_BYTES;
 
   private Pages() {}
 
-  static boolean isZero(long page) {
+  public static boolean isZero(long page) {
     for (int at = 0; at < BYTES; at += LINE_BYTES) {
       long line = page + at;
       long bits =

@@ -9,7 +9,7 @@ import java.util.Arrays;
  *
  * <p>One thread at a time. Nothing is allocated after construction.
  */
-final class PageSet {
+public final class PageSet {
   private static final int LISTED_MAX = 1 << 16;
 
   private final long pages;
@@ -18,7 +18,7 @@ final class PageSet {
   private int count;
   private boolean overflown;
 
-  PageSet(long pages) {
+  public PageSet(long pages) {
     if (pages > Integer.MAX_VALUE) {
       throw new IllegalArgumentException("page set of " + pages + " pages exceeds the bound of " + Integer.MAX_VALUE);
     }
@@ -35,7 +35,7 @@ final class PageSet {
     return count == 0 && !overflown;
   }
 
-  void add(long page) {
+  public void add(long page) {
     int word = (int) (page >>> 6);
     long bit = 1L << page;
     if ((bits[word] & bit) != 0) {
@@ -90,7 +90,7 @@ final class PageSet {
    *
    * @return false when some are left
    */
-  boolean moveTo(DirtyPages into) {
+  public boolean moveTo(DirtyPages into) {
     return overflown ? moveWalked(into) : moveListed(into);
   }
 
