@@ -266,15 +266,13 @@ public final class PrimaryDisk implements AutoCloseable {
     return report;
   }
 
-  /** The guest's requests wait from now on; what the image is, is recorded. For somebody who serves or uses it after this object. */
-  void hand(boolean leftToOthers) {
-    if (leftToOthers) {
-      thread.call(() -> disk.leaveToOthers(DiskFiles.identifier()));
-      awaitIdentity();
-    }
-    close();
+  /** Others may write to the image from now on: what it is without its marks is recorded, durably. The guest is still served. */
+  void leaveToOthers() {
+    thread.call(() -> disk.leaveToOthers(DiskFiles.identifier()));
+    awaitIdentity();
   }
 
+  /** Ends the disk; the guest's requests wait until somebody serves them again. */
   @Override
   public void close() {
     if (thread.failure() == null) {

@@ -101,13 +101,12 @@ final class ServedDisk {
 
   /** The guest goes on with the image itself. When QEMU does not take it, the guest's requests wait until somebody serves again. */
   static void giveBack(PrimaryDisk disk, QemuDisk guests) {
-    boolean given = false;
     try {
+      disk.leaveToOthers(); // before the first write that nobody marks
       guests.giveBack(disk.image());
-      given = true;
     } catch (RuntimeException e) {
       LOG.log(Level.WARNING, "the guest''s disk cannot be given back: {0}; its requests wait until dyad attach serves it again", e.getMessage());
     }
-    disk.hand(given);
+    disk.close();
   }
 }

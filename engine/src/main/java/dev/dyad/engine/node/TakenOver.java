@@ -64,7 +64,7 @@ public final class TakenOver implements AutoCloseable {
     PrimaryDisk present = disk;
     if (present != null) {
       disk = null;
-      present.hand(false);
+      present.close();
     }
     return "";
   }
