@@ -98,6 +98,14 @@ public final class Lab implements AutoCloseable {
     }
   }
 
+  /** Boots a host that died, and leaves the other one alone. */
+  public LabHost powerOn(int number) throws IOException {
+    var host = LabHost.start(number, config, image, folder);
+    hosts.set(number - 1, host);
+    host.awaitReady(BOOT_TIMEOUT);
+    return host;
+  }
+
   /** Takes back all faults and ends all commands; hosts that died are booted again. */
   public void restore() throws IOException {
     for (int i = 0; i < hosts.size(); i++) {

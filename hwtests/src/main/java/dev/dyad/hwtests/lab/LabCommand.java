@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.IModelTransformer;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -80,7 +81,16 @@ public final class LabCommand implements Runnable {
     return ExitCode.OK;
   }
 
-  @Command(name = "run", mixinStandardHelpOptions = true,
+  /** What follows the first word is that command's own, options too. */
+  static final class WordsOfACommand implements IModelTransformer {
+    @Override
+    public CommandSpec transform(CommandSpec run) {
+      run.parser().stopAtPositional(true);
+      return run;
+    }
+  }
+
+  @Command(name = "run", mixinStandardHelpOptions = true, modelTransformer = WordsOfACommand.class,
       description = {"Runs a dyad command in both hosts, or with --shell a shell command.",
           "Each finds its own number and address, and the other's, in LAB_NUMBER, LAB_ADDRESS and LAB_PEER. Printed is what host 1 prints, unless --host says otherwise."})
   int run(@Option(names = "--host", defaultValue = "0", description = "1 or 2: only there") int only,

@@ -53,6 +53,7 @@ public record LabConfig(int hosts, int memoryMib, int cpus, boolean tethered) {
     }
     var qemu = Tool.find("qemu-system-x86_64").orElseThrow();
     requireListed(qemu, List.of("-netdev", "help"), "dgram");
+    requireListed(qemu, List.of("-netdev", "help"), "user");
     requireListed(qemu, List.of("-device", "help"), "virtio-9p-pci");
     long available = availableMib();
     long needed = (long) hosts * (memoryMib + OVERHEAD_MIB);

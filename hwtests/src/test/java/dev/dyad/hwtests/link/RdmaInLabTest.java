@@ -84,6 +84,7 @@ final class RdmaInLabTest {
     lab.host(1).freeze();
     Files.createFile(lab.shared().resolve("fence"));
     job(receiver).awaitOutput("^fenced", BOUND);
+    assertTrue(job(receiver).errors().contains("a write of our own with the same key was refused"), job(receiver)::toString);
     lab.host(1).thaw();
     var end = ended(job(sender));
     assertTrue(end.group(2).contains("remote access error"), job(sender)::toString);

@@ -1,0 +1,233 @@
+package dev.dyad.hwtests.pair;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.fail;
+
+import dev.dyad.engine.arbiter.EtcdServer;
+import dev.dyad.hwtests.lab.Lab;
+import dev.dyad.hwtests.lab.LabExtension;
+import dev.dyad.hwtests.lab.LabHost;
+import dev.dyad.hwtests.lab.LabJob;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
+import org.junit.jupiter.api.io.TempDir;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A microVM on nested KVM, protected between two hosts of the lab with an etcd as the third place: whatever happens to hosts and
+ * network, it goes on at exactly one of them, and its memory is to the byte what it would have been undisturbed. One guest lives through all of it, first over RDMA and
+ * then over tcp: a Java process on an emulated host takes longer to start than what is done to it.
+ */
+@ExtendWith(LabExtension.class)
+final class EngineInLabTest {
+  private static final Duration BOUND = Duration.ofSeconds(120);
+  private static final int DETECTOR_MILLIS = 3000;
+
+  /** So many that the guest is at work through all that is done to it: 500 a second at most. */
+  private static final long WRITES = 25_000;
+
+  @TempDir Path folder = Path.of("");
+
+  private @Nullable EtcdServer etcd;
+  private final LabJob[] jobs = new LabJob[2];
+  private int runner;
+
+  @BeforeEach
+  void startArbiter() throws IOException {
+    if (!EtcdServer.isInstalled() && "require".equals(System.getProperty("dyad.lab"))) {
+      fail("the lab is required here, and two hosts need an arbiter: apt-get install etcd-server");
+    }
+    Assumptions.assumeTrue(EtcdServer.isInstalled(), "two hosts need an arbiter: apt-get install etcd-server");
+    etcd = EtcdServer.start(folder);
+  }
+
+  @AfterEach
+  void stopArbiter() {
+    if (etcd != null) {
+      etcd.close();
+    }
+  }
+
+  /** Long on a machine without KVM: two minutes, of which the guest needs the fewest. */
+  @Test
+  @Tag("lab-full")
+  void shouldGoOnAtOneHostWhateverHappensToTheOtherAndTheNetwork(Lab lab) throws IOException, InterruptedException {
+    runner = 1;
+    wish(lab, "RDMA");
+    for (var host : lab.hosts()) {
+      host.loadKvm();
+    }
+    jobs[0] = start(lab, 1, "protect");
+    jobs[1] = start(lab, 2, "standby", "undisturbed=true");
+    awaitProtected("rdma");
+    assertFalse(lastStatus(running()).contains("guest=done"), () -> "the guest was done before anything happened to it: " + running());
+
+    // Power loss.
+    lab.host(1).kill();
+    awaitTakenOver();
+    lab.powerOn(1).loadKvm();
+    jobs[0] = start(lab, 1, "standby");
+    jobs[0].awaitOutput("^status standby WAITING", BOUND);
+
+    // The network fails again and again while that standby is brought level.
+    for (int flap = 0; flap < 3; flap++) {
+      lab.cutLink();
+      Thread.sleep(300);
+      lab.healLink();
+      Thread.sleep(700);
+    }
+    awaitProtected("rdma");
+
+    freezeTheRunner(lab);
+    awaitProtected("rdma");
+    disturbTheNetwork(lab);
+    wish(lab, "TCP");
+    cutTheCable(lab);
+    awaitProtected("tcp");
+    freezeTheRunner(lab);
+    awaitProtected("tcp");
+    disturbTheNetwork(lab);
+    cutTheCable(lab);
+    awaitProtected("tcp");
+    lab.host(runner).kill();
+    awaitTakenOver();
+
+    var expected = undisturbed();
+    var end = awaitStatus(running(), "guest=done (\\w+)");
+    assertEquals(expected, end.group(1), () -> "the guest's memory after all that: " + running());
+  }
+
+  private static void wish(Lab lab, String link) throws IOException {
+    Files.writeString(lab.shared().resolve(NodePeer.WISH), link);
+  }
+
+  /** The runner's host stands still; the other one goes on. When it can move again, it must not go on as well. */
+  private void freezeTheRunner(Lab lab) throws IOException {
+    int frozen = runner;
+    var job = running();
+    long fencedBefore = fencings(job);
+    lab.host(frozen).freeze();
+    awaitTakenOver();
+    lab.host(frozen).thaw();
+    awaitStatus(job, "^status standby");
+    assertEquals(fencedBefore + 1, fencings(job), () -> "the host that stood still: " + job);
+  }
+
+  private static long fencings(LabJob job) throws IOException {
+    return job.output().lines().filter(line -> line.equals("ended FENCED")).count();
+  }
+
+  /** A bad network is no failure. */
+  private void disturbTheNetwork(Lab lab) throws IOException, InterruptedException {
+    for (var host : lab.hosts()) {
+      host.netem("loss 1% delay 5ms");
+    }
+    Thread.sleep(3000);
+    assertTrue(lastStatus(running()).contains(" PROTECTED "), () -> "1 % loss and 5 ms delay: " + running());
+    for (var host : lab.hosts()) {
+      host.clearNetem();
+    }
+  }
+
+  /** Of two that live and do not see each other one goes on; the other one is fenced, or waits without the guest. */
+  private void cutTheCable(Lab lab) throws IOException {
+    var old = running();
+    var other = jobs[2 - runner];
+    long fencedBefore = fencings(old);
+    lab.cutLink();
+    long deadline = System.nanoTime() + BOUND.toNanos();
+    while (true) {
+      boolean oldRuns = lastStatus(old).startsWith("status primary ALONE");
+      boolean otherRuns = lastStatus(other).startsWith("status primary ALONE");
+      assertFalse(oldRuns && otherRuns, () -> "two run: " + old + "\n" + other);
+      if (oldRuns && lastStatus(other).startsWith("status standby WAITING")) {
+        break;
+      }
+      if (otherRuns && fencings(old) > fencedBefore) {
+        runner = 3 - runner;
+        break;
+      }
+      if (System.nanoTime() > deadline) {
+        fail("no decision: " + old + "\n" + other);
+      }
+      pause();
+    }
+    lab.healLink();
+  }
+
+  private void awaitProtected(String link) throws IOException {
+    awaitStatus(running(), "^status primary PROTECTED protected=true link=" + link);
+  }
+
+  /** The other side is the runner from now on. */
+  private void awaitTakenOver() throws IOException {
+    runner = 3 - runner;
+    awaitStatus(running(), "^status primary ALONE");
+  }
+
+  private LabJob running() {
+    return jobs[runner - 1];
+  }
+
+  /** What the guest's memory adds up to when nothing happens to it. */
+  private String undisturbed() throws IOException {
+    return jobs[1].awaitOutput("^undisturbed (\\w+)$", BOUND).group(1);
+  }
+
+  private LabJob start(Lab lab, int number, String... words) throws IOException {
+    var all = new ArrayList<>(List.of(words));
+    all.addAll(List.of("peer=" + lab.host(3 - number).address(), "bound=" + DETECTOR_MILLIS, "writes=" + WRITES, "arbiter=http://" + LabHost.WITNESS + ":" + port()));
+    return lab.host(number).java(NodePeer.class, List.of(), all);
+  }
+
+  private int port() {
+    if (etcd == null) {
+      throw new IllegalStateException("no arbiter was started");
+    }
+    return etcd.port();
+  }
+
+  private static String lastStatus(LabJob job) throws IOException {
+    return job.output().lines().filter(line -> line.startsWith("status ")).reduce("", (first, second) -> second);
+  }
+
+  /** Waits until the newest status is such. */
+  private static Matcher awaitStatus(LabJob job, String regex) throws IOException {
+    var pattern = Pattern.compile(regex);
+    long deadline = System.nanoTime() + BOUND.toNanos();
+    while (true) {
+      boolean ended = job.hasEnded();
+      var matcher = pattern.matcher(lastStatus(job));
+      if (matcher.find()) {
+        return matcher;
+      }
+      if (ended || System.nanoTime() > deadline) {
+        throw new IOException((ended ? "ended without " : "not in time: ") + regex + ": " + job);
+      }
+      pause();
+    }
+  }
+
+  private static void pause() throws IOException {
+    try {
+      Thread.sleep(20);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IOException("interrupted", e);
+    }
+  }
+}
