@@ -37,6 +37,7 @@ import org.jspecify.annotations.Nullable;
 public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   private static final Logger LOG = System.getLogger("dyad.standby");
   private static final Duration HANDSHAKE_BOUND = Duration.ofSeconds(20);
+  private static final Duration CLOSE_BOUND = Duration.ofSeconds(5);
 
   /** What a standby needs of the hypervisor's part and of its host. Called on the control thread. */
   public interface Host {
@@ -294,10 +295,13 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     return report;
   }
 
-  /** Ends listening and frees what is the node's; the promoted machine is its new owner's. */
+  /** Ends listening, and the loop if nobody has ended it yet, and frees what is the node's; the promoted machine is its new owner's. */
   @Override
   public void close() {
     stopListening();
+    if (thread.isAlive()) {
+      var _ = stop(CLOSE_BOUND);
+    }
     control.shutdown();
     if (!thread.isAlive()) {
       loop.closeAll();

@@ -33,10 +33,13 @@ final class EpochSoak {
       try (ProtectedMicroVm running = ProtectedMicroVm.boot(machine, options)) {
         long shown = 0;
         long committed = 0;
+        boolean wasProtected = false;
         while (committed < wanted) {
           Thread.sleep(20);
           committed = running.node().metrics().epochsCommitted();
-          if (running.node().failure() != null || (committed > 0 && running.node().state() != PrimaryState.PROTECTED) || standby.state() == StandbyState.STOPPED) {
+          boolean isProtected = running.node().state() == PrimaryState.PROTECTED;
+          wasProtected |= isProtected;
+          if (running.node().failure() != null || (wasProtected && !isProtected) || standby.state() == StandbyState.STOPPED) {
             System.out.println("ended after " + committed + " epochs: " + running.node().state() + " " + running.node().failure());
             return;
           }

@@ -11,6 +11,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -44,6 +45,8 @@ class EpsilonSoakTest {
                 "--enable-native-access=ALL-UNNAMED", "-XX:+UnlockExperimentalVMOptions", "-XX:+UseEpsilonGC", "-Xms96m", "-Xmx96m", "-XX:+ExitOnOutOfMemoryError", "-cp", classPath,
                 EpochSoak.class.getName(), Integer.toString(epochs), directory.toString()));
     Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+    // A hundred epochs a second are less than any machine makes that is not stuck.
+    var _ = process.onExit().orTimeout(60 + epochs / 100, TimeUnit.SECONDS).exceptionally(late -> process.destroyForcibly());
     List<String> lines = new ArrayList<>();
     try (BufferedReader out = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8))) {
       for (String line = out.readLine(); line != null; line = out.readLine()) {
@@ -53,7 +56,7 @@ class EpsilonSoakTest {
         }
       }
     } finally {
-      if (process.isAlive() && !process.waitFor(30, java.util.concurrent.TimeUnit.SECONDS)) {
+      if (process.isAlive() && !process.waitFor(30, TimeUnit.SECONDS)) {
         process.destroyForcibly();
       }
     }
