@@ -135,9 +135,18 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
    * @param imageBytes size of the image, which must be the one that the metadata tells
    * @param marks asked for the content of bitmap blocks from now on
    * @param restored gets every block that is marked or in an active extent
-   * @throws DiskRefusedException foreign, damaged, of another version or for another size
+   * @throws DiskRefusedException foreign, damaged, of another version or for another size; the device is closed then
    */
   static DiskMetadata open(BlockDevice device, long imageBytes, Marks marks, java.util.function.Function<DiskGeometry, BlockMap> restored) {
+    try {
+      return read(device, imageBytes, marks, restored);
+    } catch (RuntimeException e) {
+      device.close();
+      throw e;
+    }
+  }
+
+  private static DiskMetadata read(BlockDevice device, long imageBytes, Marks marks, java.util.function.Function<DiskGeometry, BlockMap> restored) {
     try (Mapping two = Mapping.anonymous(2L * BLOCK)) {
       long at = two.hostVirt();
       String[] faults = new String[2];

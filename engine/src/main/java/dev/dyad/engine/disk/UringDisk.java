@@ -343,6 +343,8 @@ public final class UringDisk implements BlockDevice {
       rc = waitForOne(1_000_000_000L);
       poll((ignoredTag, ignoredError) -> {});
     }
+    // A ring gives its files back some time after it was closed, and the lock would stay until then.
+    var _ = Syscall.call(SYS_flock(), file.fd(), LOCK_UN());
     ring.close();
     file.close();
     zeroes.close();
