@@ -11,25 +11,25 @@ import java.lang.foreign.MemorySegment;
  */
 final class ThreadScratch {
 
-    /** Enough for the largest argument struct here (statx, 256 bytes) and a path's worth beside it. */
-    static final int BYTES = 1024;
+  /** Enough for the largest argument struct here (statx, 256 bytes) and a path's worth beside it. */
+  static final int BYTES = 1024;
 
-    // The life of a thread has no scope to close an arena in, so the collector frees this block after the thread. Neither
-    // kernel nor device keeps its address beyond a call.
-    private static final ThreadLocal<ThreadScratch> MINE = ThreadLocal.withInitial(ThreadScratch::new);
+  // The life of a thread has no scope to close an arena in, so the collector frees this block after the thread. Neither
+  // kernel nor device keeps its address beyond a call.
+  private static final ThreadLocal<ThreadScratch> MINE = ThreadLocal.withInitial(ThreadScratch::new);
 
-    private final long address;
+  private final long address;
 
-    @SuppressWarnings("unused") // keeps the memory behind `address`
-    private final MemorySegment block;
+  @SuppressWarnings("unused") // keeps the memory behind `address`
+  private final MemorySegment block;
 
-    private ThreadScratch() {
-        block = Arena.ofAuto().allocate(BYTES, 64);
-        address = block.address();
-    }
+  private ThreadScratch() {
+    block = Arena.ofAuto().allocate(BYTES, 64);
+    address = block.address();
+  }
 
-    /** The calling thread's block; not cleared. */
-    static long address() {
-        return MINE.get().address;
-    }
+  /** The calling thread's block; not cleared. */
+  static long address() {
+    return MINE.get().address;
+  }
 }

@@ -11,21 +11,21 @@ import static dev.dyad.bindings.abi.verbs.verbs_h.*;
  */
 public record AsyncEvent(int type, String name, long element) {
 
-    /** Whether a link over {@code port} and {@code queuePairs} (addresses) cannot go on after it. */
-    public boolean endsLink(int port, long... queuePairs) {
-        if (type == IBV_EVENT_DEVICE_FATAL()) {
-            return true;
-        }
-        if (type == IBV_EVENT_PORT_ERR()) {
-            return element == port;
-        }
-        if (type == IBV_EVENT_QP_FATAL() || type == IBV_EVENT_QP_REQ_ERR() || type == IBV_EVENT_QP_ACCESS_ERR()) {
-            for (long queuePair : queuePairs) {
-                if (queuePair == element) {
-                    return true;
-                }
-            }
-        }
-        return false;
+  /** Whether a link over {@code port} and {@code queuePairs} (addresses) cannot go on after it. */
+  public boolean endsLink(int port, long... queuePairs) {
+    if (type == IBV_EVENT_DEVICE_FATAL()) {
+      return true;
     }
+    if (type == IBV_EVENT_PORT_ERR()) {
+      return element == port;
+    }
+    if (type == IBV_EVENT_QP_FATAL() || type == IBV_EVENT_QP_REQ_ERR() || type == IBV_EVENT_QP_ACCESS_ERR()) {
+      for (long queuePair : queuePairs) {
+        if (queuePair == element) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
 }

@@ -18,28 +18,28 @@ import java.nio.ByteBuffer;
  */
 public record Gid(int port, int index, int type, long high, long low, int interfaceIndex) {
 
-    private static final long IPV4_MAPPED = 0xffffL << 32;
+  private static final long IPV4_MAPPED = 0xffffL << 32;
 
-    /** RoCE version 2 (UDP), which routes and which networks can prioritize. */
-    public boolean isRoceV2() {
-        return type == IBV_GID_TYPE_ROCE_V2();
-    }
+  /** RoCE version 2 (UDP), which routes and which networks can prioritize. */
+  public boolean isRoceV2() {
+    return type == IBV_GID_TYPE_ROCE_V2();
+  }
 
-    /** Whether this entry stands for the address; an IPv4 address is written as ::ffff:a.b.c.d. */
-    public boolean isOf(InetAddress address) {
-        ByteBuffer bytes = ByteBuffer.wrap(address.getAddress());
-        if (address instanceof Inet4Address) {
-            return high == 0 && low == (IPV4_MAPPED | Integer.toUnsignedLong(bytes.getInt()));
-        }
-        return high == bytes.getLong() && low == bytes.getLong();
+  /** Whether this entry stands for the address; an IPv4 address is written as ::ffff:a.b.c.d. */
+  public boolean isOf(InetAddress address) {
+    ByteBuffer bytes = ByteBuffer.wrap(address.getAddress());
+    if (address instanceof Inet4Address) {
+      return high == 0 && low == (IPV4_MAPPED | Integer.toUnsignedLong(bytes.getInt()));
     }
+    return high == bytes.getLong() && low == bytes.getLong();
+  }
 
-    /** The address as text. */
-    public String address() {
-        try {
-            return InetAddress.getByAddress(ByteBuffer.allocate(16).putLong(high).putLong(low).array()).getHostAddress();
-        } catch (UnknownHostException e) {
-            throw new IllegalStateException(e); // 16 bytes are an address
-        }
+  /** The address as text. */
+  public String address() {
+    try {
+      return InetAddress.getByAddress(ByteBuffer.allocate(16).putLong(high).putLong(low).array()).getHostAddress();
+    } catch (UnknownHostException e) {
+      throw new IllegalStateException(e); // 16 bytes are an address
     }
+  }
 }

@@ -14,12 +14,12 @@ package dev.dyad.bindings.verbs;
  */
 public record PathSettings(int port, int gidIndex, int mtu, int timeout, int retries, int receiverNotReadyRetries, int trafficClass, int serviceLevel) {
 
-    public PathSettings {
-        if (retries < 0 || retries > 6 || receiverNotReadyRetries < 0 || receiverNotReadyRetries > 6) {
-            throw new IllegalArgumentException("retries=" + retries + " receiverNotReadyRetries=" + receiverNotReadyRetries + ": 0 to 6 are bounds, 7 is none");
-        }
-        if (timeout < 1 || timeout > 31) {
-            throw new IllegalArgumentException("timeout=" + timeout + ": 1 to 31 are possible, 0 means for ever");
-        }
+  public PathSettings {
+    if (retries < 0 || retries > 6 || receiverNotReadyRetries < 0 || receiverNotReadyRetries > 6) {
+      throw new IllegalArgumentException("retries=" + retries + " receiverNotReadyRetries=" + receiverNotReadyRetries + ": 0 to 6 are bounds, 7 is none");
     }
+    if (timeout < 1 || timeout > 31) {
+      throw new IllegalArgumentException("timeout=" + timeout + ": 1 to 31 are possible, 0 means for ever");
+    }
+  }
 }

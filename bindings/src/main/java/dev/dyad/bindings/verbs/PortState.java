@@ -13,20 +13,20 @@ import static dev.dyad.bindings.abi.verbs.verbs_h.*;
  */
 public record PortState(int number, int state, int activeMtu, int linkLayer, int lid, int gids) {
 
-    public boolean isActive() {
-        return state == IBV_PORT_ACTIVE();
-    }
+  public boolean isActive() {
+    return state == IBV_PORT_ACTIVE();
+  }
 
-    public boolean isEthernet() {
-        return linkLayer == IBV_LINK_LAYER_ETHERNET();
-    }
+  public boolean isEthernet() {
+    return linkLayer == IBV_LINK_LAYER_ETHERNET();
+  }
 
-    public int activeMtuBytes() {
-        return mtuBytes(activeMtu);
-    }
+  public int activeMtuBytes() {
+    return mtuBytes(activeMtu);
+  }
 
-    /** {@code IBV_MTU_256} is 1, and each next doubles. */
-    public static int mtuBytes(int mtu) {
-        return 128 << mtu;
-    }
+  /** {@code IBV_MTU_256} is 1, and each next doubles. */
+  public static int mtuBytes(int mtu) {
+    return 128 << mtu;
+  }
 }
