@@ -9,6 +9,7 @@ import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuest;
 import dev.dyad.engine.vm.kvm.boot.GuestPattern;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -45,7 +46,7 @@ class MicroVmTest {
       int pauses = 0;
       while (!rig.guest.isDone()) {
         rig.primary.resume();
-        Thread.onSpinWait();
+        LockSupport.parkNanos(20_000); // or the pause is there before a vCPU has woken up, each time
         rig.seal();
         pauses++;
       }

@@ -8,6 +8,7 @@ import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuest;
 import dev.dyad.engine.vm.kvm.boot.GuestPattern;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * A primary in a process of its own, to be killed: boots the guest or goes on from a file that another such process left, and keeps
@@ -66,7 +67,7 @@ final class PrimaryProcess {
     Memory.putIntRelease(file + COMMITTED, 1);
     for (int epoch = 2; !rig.guest.isDone(); epoch++) {
       rig.primary.resume();
-      Thread.onSpinWait();
+      LockSupport.parkNanos(20_000); // or the pause is there before a vCPU has woken up, each time
       rig.seal();
       rig.copySnapshot(file + PAGES_AT);
       for (int i = 0; i < rig.dirty.runCount(); i++) {
