@@ -137,25 +137,9 @@ public final class GuestMachine implements AutoCloseable {
       return this;
     }
 
-    /**
-     * Under TCG the guest's TSC is the host's, and a guest that measures its rate while the host is busy gets it wrong by factors. Where this
-     * host is a virtual machine itself, its own reading of the rate is exact and can be passed on.
-     */
     private String timeOptions() {
-      if (!accelerator.startsWith("tcg")) {
-        return "";
-      }
-      try {
-        List<String> lines = Files.readAllLines(Path.of("/proc/cpuinfo"));
-        boolean virtual = lines.stream().anyMatch(line -> line.startsWith("flags") && line.contains(" hypervisor"));
-        return lines.stream()
-            .filter(line -> virtual && line.startsWith("cpu MHz"))
-            .findFirst()
-            .map(line -> "tsc_early_khz=" + Math.round(Double.parseDouble(line.substring(line.indexOf(':') + 1).strip()) * 1_000) + " ")
-            .orElse("");
-      } catch (IOException e) {
-        return ""; // the guest measures
-      }
+      String words = accelerator.startsWith("tcg") ? EmulatedClock.kernelWords() : "";
+      return words.isEmpty() ? "" : words + " ";
     }
 
     /** QEMU's command line, without what it is run with. */

@@ -1,5 +1,6 @@
 package dev.dyad.hwtests.lab;
 
+import dev.dyad.engine.guest.EmulatedClock;
 import dev.dyad.hwtests.guest.Tool;
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -104,7 +105,8 @@ public final class LabHost implements AutoCloseable {
   private static List<String> command(int number, LabConfig config, LabImage image, Path folder) {
     boolean kvm = LabConfig.realKvm();
     var address = NETWORK + number;
-    var append = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off cryptomgr.notests no_timer_check tsc=reliable net.ifnames=0 dyad.number=" + number
+    var append = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off cryptomgr.notests no_timer_check tsc=reliable " + (kvm ? "" : EmulatedClock.kernelWords())
+        + " net.ifnames=0 dyad.number=" + number
         + " dyad.address=" + address + " dyad.tether=" + (config.tethered() ? 1 : 0) + " dyad.rdma=" + (config.hosts() == 1 ? "dummy" : "eth0");
     var command = new ArrayList<>(List.of(Tool.find("qemu-system-x86_64").orElseThrow().toString(), "-name", "dyad-lab-" + number, "-machine", "q35", "-smp",
         String.valueOf(config.cpus()), "-m", String.valueOf(config.memoryMib()), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"));
