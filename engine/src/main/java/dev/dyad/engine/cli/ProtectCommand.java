@@ -77,15 +77,13 @@ public final class ProtectCommand implements Callable<Integer> {
   @Option(names = "--stop-after", paramLabel = "N", defaultValue = "0", description = "writes after which it adds up its checksum; 0: never (default)")
   private long stopAfter;
 
-  @Mixin private DiskChoice disk = new DiskChoice();
-
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
   public Integer call() throws InterruptedException {
     ProtectedMicroVm.Options wanted =
         new ProtectedMicroVm.Options(
-            name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, options.linkConfig(), disk.chosen());
+            name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, options.linkConfig());
     Path kernel = what == null ? null : what.kernel;
     try (StopSignal stop = new StopSignal();
         ProtectedMicroVm running = kernel == null ? builtin(wanted) : linux(kernel, wanted)) {

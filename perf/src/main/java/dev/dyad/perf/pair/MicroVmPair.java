@@ -9,7 +9,6 @@ import dev.dyad.engine.vm.kvm.MicroVmConfig;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuestStatus;
 import dev.dyad.engine.json.Json;
 import java.io.IOException;
-import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.net.DatagramSocket;
 import java.net.InetAddress;
@@ -50,7 +49,6 @@ public final class MicroVmPair implements AutoCloseable {
   private final List<Process> processes = new ArrayList<>();
   private int side;
   private int standbys;
-  private boolean hasDisk;
   private @Nullable Process primary;
   private @Nullable Process standby;
 
@@ -81,40 +79,12 @@ public final class MicroVmPair implements AutoCloseable {
     }
   }
 
-  /** The guest gets a disk, on which it writes down each key before it answers; before {@link #startPrimary}. */
-  public void withDisk(int megabytes) {
-    try {
-      for (int which = 0; which < 2; which++) {
-        try (RandomAccessFile file = new RandomAccessFile(image(which).toFile(), "rw")) {
-          file.setLength((long) megabytes << 20);
-        }
-      }
-    } catch (IOException e) {
-      throw new UncheckedIOException(e);
-    }
-    hasDisk = true;
-  }
-
-  /** The image of the side on which the guest is, or was last. */
-  public Path image() {
-    return image(side);
-  }
-
-  private Path image(int which) {
-    return directory.resolve("disk" + which);
-  }
-
-  private List<String> diskArguments(int which) {
-    return hasDisk ? List.of("--disk", "disk0=" + image(which)) : List.of();
-  }
-
   /** Starts {@code dyad protect}, which boots the guest. */
   public Process startPrimary() {
     List<String> words = new ArrayList<>(List.of("protect", "--guest", "builtin", "--name", "builtin"));
     words.addAll(List.of("--memory", options.memoryMib() + "M", "--vcpus", Integer.toString(options.vcpus())));
     words.addAll(List.of("--to", listen(1 - side), "--udp", HOST + ":" + udpPort, "--period", options.period(), "--bound", options.bound()));
     words.addAll(List.of("--pages", Long.toString(options.pages()), "--writes", Long.toString(options.writesPerTick()), "--stop-after", Long.toString(options.stopAfter())));
-    words.addAll(diskArguments(side));
     Process started = dyad("protect", words);
     primary = started;
     return started;
@@ -123,7 +93,6 @@ public final class MicroVmPair implements AutoCloseable {
   /** Starts {@code dyad standby} on the side where the guest is not. */
   public Process startStandby() {
     List<String> words = new ArrayList<>(List.of("standby", "--listen", listen(1 - side), "--peer", listen(side), "--period", options.period(), "--bound", options.bound()));
-    words.addAll(diskArguments(1 - side));
     Process started = dyad("standby-" + standbys++, words);
     standby = started;
     return started;
