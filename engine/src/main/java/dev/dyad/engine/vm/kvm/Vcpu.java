@@ -144,7 +144,11 @@ final class Vcpu implements Runnable {
     }
   }
 
-  /** The JVM unblocks signals when a thread ends: one still pending would end the process. All stand at the gate by now, so none is sent any more. */
+  /**
+   * Real-time signals queue. A pause that found this vCPU outside KVM leaves its kick behind: left to pile up, they would end every later run at
+   * once. Whoever sends one has changed the gate before, so none is taken too early. And the JVM unblocks signals when a thread ends: one still
+   * pending would end the process.
+   */
   private static void drainKicks() {
     while (Signals.take(Signals.setOf(KICK), 0) > 0) {
       // one more may be queued
@@ -159,7 +163,7 @@ final class Vcpu implements Runnable {
       exit();
     } else if (result == EINTR) {
       settled = true;
-      Signals.take(Signals.setOf(KICK), 0);
+      drainKicks();
     } else if (result != EAGAIN) { // EAGAIN: a vCPU that waits for its start was woken
       settled = true;
       machine.powerOff(PowerState.FAILED, "vCPU " + id + ": KVM_RUN: " + Errno.name((int) -result));

@@ -9,6 +9,7 @@ import dev.dyad.engine.vm.kvm.MicroVmConfig.Tracker;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuest;
 import dev.dyad.engine.vm.kvm.boot.GuestPattern;
 import java.lang.management.ManagementFactory;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -42,9 +43,9 @@ class KvmAllocationTest {
       long warm;
       int rounds = 0;
       do {
-        warm = threads.getCurrentThreadAllocatedBytes();
+        warm = allocated(threads, ids);
         run(primary, dirty, copies.hostVirt(), state.hostVirt(), (int) state.bytes(), WARM_UP);
-      } while (threads.getCurrentThreadAllocatedBytes() != warm && ++rounds < WARM_UPS_MAX);
+      } while (allocated(threads, ids) != warm && ++rounds < WARM_UPS_MAX);
       long[] before = threads.getThreadAllocatedBytes(ids);
       long own = threads.getCurrentThreadAllocatedBytes();
       run(primary, dirty, copies.hostVirt(), state.hostVirt(), (int) state.bytes(), epochs);
@@ -54,6 +55,11 @@ class KvmAllocationTest {
         assertEquals(0, after[i] - before[i], "bytes on vCPU " + i);
       }
     }
+  }
+
+  /** By this thread and the vCPUs'. */
+  private static long allocated(ThreadMXBean threads, long[] vcpus) {
+    return threads.getCurrentThreadAllocatedBytes() + Arrays.stream(threads.getThreadAllocatedBytes(vcpus)).sum();
   }
 
   private static void run(KvmPrimary primary, DirtyPages dirty, long copies, long state, int stateBytes, int epochs) {
