@@ -156,9 +156,10 @@ class ReplicaTest {
         Mapping replica = Mapping.anonymous(Rig.MEMORY)) {
       rig.copyAll(replica.hostVirt());
       rig.primary.resume();
-      sleepMicros(3000);
+      Rig.await("some work", () -> rig.guest.writes(0) > 500);
       rig.seal();
-      long dropped = DirtyPages.firstPage(rig.dirty.run(rig.dirty.runCount() / 2));
+      long dropped = rig.firstDifference(replica.hostVirt());
+      assertNotEquals(-1, dropped);
       byte[] before = new byte[4096];
       Memory.copyTo(replica.hostVirt() + dropped * 4096, before, 0, 4096);
       rig.apply(replica.hostVirt());
