@@ -3,7 +3,6 @@ package dev.dyad.engine.node;
 import dev.dyad.engine.observe.RuntimeDirectory;
 import dev.dyad.engine.observe.StatusEndpoint;
 import java.io.IOException;
-import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -19,13 +18,11 @@ public record HostReport(List<String> nodes, List<String> orphans) {
 
   public static HostReport gather(boolean json) throws IOException {
     List<String> nodes = new ArrayList<>();
-    try (DirectoryStream<Path> sockets = Files.newDirectoryStream(RuntimeDirectory.path(), "*.status")) {
-      for (Path socket : sockets) {
-        try {
-          nodes.add(StatusEndpoint.ask(socket, json));
-        } catch (IOException e) {
-          Files.deleteIfExists(socket); // its node is gone
-        }
+    for (Path socket : RuntimeDirectory.statusSockets()) {
+      try {
+        nodes.add(StatusEndpoint.ask(socket, json));
+      } catch (IOException e) {
+        Files.deleteIfExists(socket); // its node is gone
       }
     }
     return new HostReport(nodes, Orphans.describe(json));

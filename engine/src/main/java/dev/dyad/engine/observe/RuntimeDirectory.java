@@ -5,6 +5,8 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * The folder in which the nodes of one user on one host find each other: status sockets, markers of running attachments, the
@@ -30,5 +32,12 @@ public final class RuntimeDirectory {
       throw new UncheckedIOException("runtime directory " + path + " cannot be made (" + e.getMessage() + "); set DYAD_RUNTIME_DIR", e);
     }
     return path;
+  }
+
+  /** Where the nodes answer; one that has died may have left its socket behind. */
+  public static List<Path> statusSockets() throws IOException {
+    try (Stream<Path> files = Files.list(path())) {
+      return files.filter(file -> file.getFileName().toString().endsWith(StatusEndpoint.ENDING)).toList();
+    }
   }
 }

@@ -23,6 +23,8 @@ import java.util.function.UnaryOperator;
  * the metrics publish.
  */
 public final class StatusEndpoint implements AutoCloseable {
+  static final String ENDING = ".status";
+
   private static final int ANSWER_BYTES_MAX = 1 << 20;
   private static final int LINE_BYTES_MAX = 256;
 
@@ -44,7 +46,7 @@ public final class StatusEndpoint implements AutoCloseable {
    */
   public StatusEndpoint(
       Path directory, String name, Supplier<Map<String, Object>> report, Function<Map<String, Object>, String> text, UnaryOperator<String> commands) {
-    socket = directory.resolve(name + ".status");
+    socket = directory.resolve(name + ENDING);
     try {
       Files.deleteIfExists(socket);
       server = ServerSocketChannel.open(StandardProtocolFamily.UNIX);

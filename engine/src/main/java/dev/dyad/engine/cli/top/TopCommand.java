@@ -7,8 +7,6 @@ import dev.dyad.engine.node.NodeSnapshot;
 import dev.dyad.engine.observe.RuntimeDirectory;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.DirectoryStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalTime;
 import java.time.format.DateTimeFormatter;
@@ -103,17 +101,15 @@ public final class TopCommand implements Callable<Integer> {
   private List<NodeRow> look() throws IOException {
     List<NodeRow> rows = new ArrayList<>();
     Map<Path, NodeSnapshot> seen = new HashMap<>();
-    try (DirectoryStream<Path> sockets = Files.newDirectoryStream(RuntimeDirectory.path(), "*.status")) {
-      for (Path socket : sockets) {
-        try {
-          NodeSnapshot now = NodeSnapshot.ask(socket);
-          seen.put(socket, now);
-          if (isWanted(now)) {
-            rows.add(new NodeRow(now, before.get(socket)));
-          }
-        } catch (IOException e) {
-          continue; // its node is gone
+    for (Path socket : RuntimeDirectory.statusSockets()) {
+      try {
+        NodeSnapshot now = NodeSnapshot.ask(socket);
+        seen.put(socket, now);
+        if (isWanted(now)) {
+          rows.add(new NodeRow(now, before.get(socket)));
         }
+      } catch (IOException e) {
+        continue; // its node is gone
       }
     }
     before.clear();
