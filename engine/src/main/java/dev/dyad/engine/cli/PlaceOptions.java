@@ -2,6 +2,7 @@ package dev.dyad.engine.cli;
 
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.engine.node.MicroVmPlace;
+import dev.dyad.engine.node.MicroVmTuning;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
@@ -15,7 +16,7 @@ final class PlaceOptions {
   boolean hugePages;
 
   /** With one way outside: a TAP if one is named, else UDP. */
-  MicroVmPlace place(@Nullable SocketAddress udp, @Nullable String tap) {
-    return new MicroVmPlace(tap != null ? null : udp, tap, console, hugePages);
+  MicroVmPlace place(@Nullable SocketAddress udp, @Nullable String tap, MicroVmTuning tuning) {
+    return new MicroVmPlace(tap != null ? null : udp, tap, console, hugePages, tuning);
   }
 }

@@ -77,6 +77,9 @@ public final class ProtectCommand implements Callable<Integer> {
   @Option(names = "--stop-after", paramLabel = "N", defaultValue = "0", description = "writes after which it adds up its checksum; 0: never (default)")
   private long stopAfter;
 
+  @ArgGroup(validate = false, heading = TuningOptions.HEADING)
+  private TuningOptions tuning = new TuningOptions();
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
@@ -87,6 +90,7 @@ public final class ProtectCommand implements Callable<Integer> {
     Path kernel = what == null ? null : what.kernel;
     try (StopSignal stop = new StopSignal();
         ProtectedMicroVm running = kernel == null ? builtin(wanted) : linux(kernel, wanted)) {
+      options.schedule();
       System.err.println((kernel == null ? "builtin guest" : kernel.toString()) + " runs, reached by " + running.way() + "; looking for a standby at " + standby);
       return watch(running, stop);
     }
@@ -96,14 +100,14 @@ public final class ProtectCommand implements Callable<Integer> {
     if (initrd != null || !append.isEmpty()) {
       throw new CommandFailure(ExitCode.USAGE, "--initrd and --append are for --kernel FILE; the built-in guest takes neither");
     }
-    return ProtectedMicroVm.boot(new ProtectedMicroVm.Machine(memoryBytes, vcpus, udp, pages, writesPerTick, stopAfter), place.place(udp, tap), wanted);
+    return ProtectedMicroVm.boot(new ProtectedMicroVm.Machine(memoryBytes, vcpus, udp, pages, writesPerTick, stopAfter), place.place(udp, tap, tuning.tuning()), wanted);
   }
 
   private ProtectedMicroVm linux(Path kernel, ProtectedMicroVm.Options wanted) {
     if (pages != 0 || stopAfter != 0) {
       throw new CommandFailure(ExitCode.USAGE, "--pages, --writes and --stop-after are for the built-in guest; a kernel does what its programs do");
     }
-    return ProtectedMicroVm.boot(new ProtectedMicroVm.Kernel(kernel, initrd, append, memoryBytes, vcpus), place.place(udp, tap), wanted);
+    return ProtectedMicroVm.boot(new ProtectedMicroVm.Kernel(kernel, initrd, append, memoryBytes, vcpus), place.place(udp, tap, tuning.tuning()), wanted);
   }
 
   /** Answers status until the guest ends, the other side has it, or somebody asks to stop. */

@@ -22,6 +22,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -60,6 +61,9 @@ public final class StandbyCommand implements Callable<Integer> {
 
   @Mixin private DiskChoice disk = new DiskChoice();
 
+  @ArgGroup(validate = false, heading = TuningOptions.HEADING)
+  private TuningOptions tuning = new TuningOptions();
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
@@ -79,7 +83,7 @@ public final class StandbyCommand implements Callable<Integer> {
         new QemuStandbyHost(
             new QemuStandbyHost.Options(netdevs, taps, moreArguments, commandLine == null ? List.of() : List.of(commandLine.trim().split("\\s+")), options.arbiterFor(listen)),
             receiver);
-    EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen), place.hugePages, receiver));
+    EitherStandbyHost host = new EitherStandbyHost(qemus, new KvmStandbyHost(options.arbiterFor(listen), place.hugePages, tuning.tuning(), receiver));
     StandbyConfig config =
         new StandbyConfig(listen, options.sharedKey(), options.epochs(ANY_PERIOD_NANOS, true), PrimaryConfig.RING_BYTES, options.busyPoll, options.core, options.linkConfig());
     String name = "standby-" + ProcessHandle.current().pid();
@@ -116,7 +120,7 @@ public final class StandbyCommand implements Callable<Integer> {
   private int goOn(StandbyNode.Promoted promoted, StopSignal stop) throws InterruptedException {
     ProtectedMicroVm.Options wanted =
         new ProtectedMicroVm.Options("", peer, options.sharedKey(), options.epochs(periodNanos, true), options.arbiterFor(listen), options.busyPoll, options.core, options.linkConfig());
-    try (ProtectedMicroVm running = ProtectedMicroVm.goOn(promoted, place.place(udp, taps.values().stream().findFirst().orElse(null)), wanted)) {
+    try (ProtectedMicroVm running = ProtectedMicroVm.goOn(promoted, place.place(udp, taps.values().stream().findFirst().orElse(null), tuning.tuning()), wanted)) {
       System.err.println(
           "the guest goes on here, from epoch " + promoted.epoch() + ", generation " + promoted.generation() + ", reached by " + running.way()
               + (peer == null ? "; it stays unprotected: no --peer was given" : "; looking for a standby at " + peer));

@@ -12,7 +12,7 @@ import dev.dyad.engine.vm.Hypervisor;
  *
  * <p>Thread: epoch, in steps small enough for packets and heartbeats to be served between them. Allocates nothing after construction.
  */
-final class EarlyPages implements AutoCloseable {
+public final class EarlyPages implements AutoCloseable {
   /** Pages of one step: about half a millisecond of copying. */
   private static final int STEP_PAGES = 256;
 
@@ -32,31 +32,31 @@ final class EarlyPages implements AutoCloseable {
   /**
    * @param everyNanos a look this long after the epoch's begin or the last look; 0: never
    */
-  EarlyPages(Hypervisor hypervisor, long everyNanos) {
+  public EarlyPages(Hypervisor hypervisor, long everyNanos) {
     this.hypervisor = hypervisor;
     this.everyNanos = everyNanos;
   }
 
-  boolean isOn() {
+  public boolean isOn() {
     return everyNanos > 0;
   }
 
   /** An epoch begins, or shipping has only now become possible. */
-  void restart(long nowNanos) {
+  public void restart(long nowNanos) {
     sinceNanos = nowNanos;
   }
 
-  long nanosUntilDue(long nowNanos) {
+  public long nanosUntilDue(long nowNanos) {
     return sinceNanos + everyNanos - nowNanos;
   }
 
   /** Whether pages that were found wait to be shipped: their epoch must not be sealed before they are. */
-  boolean isUnderWay() {
+  public boolean isUnderWay() {
     return underWay;
   }
 
   /** Looks what has been written; {@link #step} ships it. @return the number of pages */
-  long look(long nowNanos) {
+  public long look(long nowNanos) {
     sinceNanos = nowNanos;
     found.clear();
     hypervisor.harvest(found); // what does not fit comes with the next harvest
@@ -66,7 +66,7 @@ final class EarlyPages implements AutoCloseable {
   }
 
   /** Ships some of the pages if the link has room. @return amount of work done, 0 when it has to wait */
-  int step(EpochWriter writer) {
+  public int step(EpochWriter writer) {
     if (stepUnderWay) {
       stepUnderWay = !writer.shipPages();
       return stepUnderWay ? 0 : 1;

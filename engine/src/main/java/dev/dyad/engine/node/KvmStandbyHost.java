@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
 public final class KvmStandbyHost implements StandbyNode.Host {
   private final @Nullable ArbiterPlace arbiter;
   private final boolean hugePages;
+  private final MicroVmTuning tuning;
   private final @Nullable ReceivingDisk disk;
 
   /**
@@ -19,15 +20,17 @@ public final class KvmStandbyHost implements StandbyNode.Host {
    * @param hugePages whether guest memory comes from this host's pool of 2 MiB pages
    */
   public KvmStandbyHost(@Nullable ArbiterPlace arbiter, boolean hugePages) {
-    this(arbiter, hugePages, null);
+    this(arbiter, hugePages, MicroVmTuning.USUAL, null);
   }
 
   /**
+   * @param tuning of the epochs of a guest that has gone on here
    * @param disk of the guests that it waits for, or null
    */
-  public KvmStandbyHost(@Nullable ArbiterPlace arbiter, boolean hugePages, @Nullable ReceivingDisk disk) {
+  public KvmStandbyHost(@Nullable ArbiterPlace arbiter, boolean hugePages, MicroVmTuning tuning, @Nullable ReceivingDisk disk) {
     this.arbiter = arbiter;
     this.hugePages = hugePages;
+    this.tuning = tuning;
     this.disk = disk;
   }
 
@@ -36,7 +39,7 @@ public final class KvmStandbyHost implements StandbyNode.Host {
     if (kind != ProtectedMicroVm.MACHINE_KIND) {
       throw new IllegalArgumentException("the primary runs a machine of kind " + kind + "; this standby builds microVMs, kind " + ProtectedMicroVm.MACHINE_KIND);
     }
-    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()), hugePages, disk == null ? null : disk.queue());
+    MicroVm machine = ProtectedMicroVm.build(MicroVmDescription.decode(envelope.description()), hugePages, tuning, disk == null ? null : disk.queue());
     KvmStandby waiting = new KvmStandby(machine);
     if (waiting.memory().pages() != memory.pages()) {
       waiting.close();

@@ -168,6 +168,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
       ArbiterPlace place,
       String name,
       Options options,
+      MicroVmTuning tuning,
       long generation,
       long firstEpoch) {
     this.machine = machine;
@@ -199,7 +200,8 @@ public final class ProtectedMicroVm implements AutoCloseable {
             PrimaryConfig.DELTA_CACHE_BYTES,
             options.busyPoll(),
             options.core(),
-            options.link());
+            options.link(),
+            tuning.earlyNanos());
     MachineEnvelope envelope = new MachineEnvelope(name, place.text(), options.epochs().detectorNanos(), description.encode());
     GuestOutput output = new GuestOutput(epoch, gate, List.of(held, console));
     node = new PrimaryNode(config, hypervisor, output, new NodePage(List.of(held), List.of(learned)), disk, arbiter, MACHINE_KIND, envelope);
@@ -259,7 +261,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
         PrimaryDisk disk = named == null ? null : PrimaryDisk.open(named, device -> queued(device, queue));
         MicroVm machine;
         try {
-          machine = build(described, host.hugePages(), queue.get());
+          machine = build(described, host.hugePages(), host.tuning(), queue.get());
         } catch (RuntimeException e) {
           close(disk);
           throw e;
@@ -330,7 +332,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
       consoleFile.close();
       throw e;
     }
-    ProtectedMicroVm made = new ProtectedMicroVm(machine, disk, described, outside, consoleFile, arbiter, place, name, options, generation, firstEpoch);
+    ProtectedMicroVm made = new ProtectedMicroVm(machine, disk, described, outside, consoleFile, arbiter, place, name, options, host.tuning(), generation, firstEpoch);
     made.netThread.start();
     return made;
   }
@@ -371,11 +373,11 @@ public final class ProtectedMicroVm implements AutoCloseable {
    *
    * @param disk behind its disk device; null: it has none
    */
-  static MicroVm build(MicroVmDescription description, boolean hugePages, @Nullable QueuedDisk disk) {
+  static MicroVm build(MicroVmDescription description, boolean hugePages, MicroVmTuning tuning, @Nullable QueuedDisk disk) {
     // A ring that fills ends the epoch before it outgrows what one pause copies.
     int ringEntries = Math.max(RING_ENTRIES_MIN, Integer.highestOneBit(PrimaryConfig.SNAPSHOT_PAGES / Math.max(1, description.vcpus())));
     MicroVmConfig config =
-        MicroVmConfig.of(description.memoryBytes(), description.vcpus()).withMac(description.mac()).withHugePages(hugePages).withRingEntries(ringEntries);
+        MicroVmConfig.of(description.memoryBytes(), description.vcpus()).withMac(description.mac()).withHugePages(hugePages).withRingEntries(ringEntries).withTracker(tuning.tracker()).withTechniques(tuning.techniques());
     MicroVm machine = new MicroVm(config, new ConsolePort(), MachineListener.NONE, disk);
     VirtioBlock block = machine.block();
     if (disk != null && block != null) {

@@ -158,6 +158,23 @@ class MicroVmPairTest {
     assertEquals(expected, facts().get("checksum"));
   }
 
+  @Test
+  void shouldEndInTheSameChecksumWithEveryTechniqueAndFindPagesEarly() throws Exception {
+    MicroVmTuning every = new MicroVmTuning(MicroVmTuning.Tracking.BEST, 256, true, false, 300_000L);
+    ProtectedMicroVm.Machine work = machine(300, 40, 4_000);
+    String expected = alone(work);
+    standby = standby(SocketAddress.inet("127.0.0.1", 0), 5_000_000L);
+    running = ProtectedMicroVm.boot(work, new MicroVmPlace(work.udp(), null, null, false, every), options(standbyNode().address(), 5_000_000L));
+    awaitProtected();
+    await("pages that were found early", () -> node().metrics().pagesShippedEarly() > 0);
+    node().kill();
+    StandbyNode.Promoted promoted = standbyNode().promoted().get(20, TimeUnit.SECONDS);
+    machine().close();
+    running = ProtectedMicroVm.goOn(promoted, new MicroVmPlace(null, null, null, false, every), options(null, 5_000_000L));
+    await("the guest's end", () -> Boolean.TRUE.equals(facts().get("done")));
+    assertEquals(expected, facts().get("checksum"));
+  }
+
   private String alone(ProtectedMicroVm.Machine work) throws Exception {
     try (ProtectedMicroVm undisturbed = ProtectedMicroVm.boot(work, options(null, 5_000_000L))) {
       ProtectedMicroVm before = running;

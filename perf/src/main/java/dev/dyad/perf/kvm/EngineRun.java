@@ -8,6 +8,7 @@ import dev.dyad.engine.link.PeerSocket;
 import dev.dyad.engine.link.shm.ShmReplicationLink;
 import dev.dyad.engine.memory.EpochWriter;
 import dev.dyad.engine.memory.LastSent;
+import dev.dyad.engine.node.EarlyPages;
 import dev.dyad.engine.node.EpochCutter;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.GuestMemory;
@@ -40,20 +41,25 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
   private final KvmCase wanted;
   private final StandbyProcess standby;
   private final MicroVmConfig config;
+  private final long earlyNanos;
   private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
   private final long[] seen;
   private boolean ready;
   private long acknowledged = -1;
   private String problem = "";
 
-  EngineRun(KvmCase wanted, StandbyProcess standby, MicroVmConfig config) {
+  /**
+   * @param spins turns that waiting threads spin
+   */
+  EngineRun(KvmCase wanted, StandbyProcess standby, int spins, Variant variant) {
     this.wanted = wanted;
     this.standby = standby;
-    this.config = config;
+    config = config(wanted, spins, variant);
+    earlyNanos = variant.earlyNanos();
     seen = new long[wanted.vcpus()];
   }
 
-  static MicroVmConfig config(KvmCase wanted, int spins, Variant variant) {
+  private static MicroVmConfig config(KvmCase wanted, int spins, Variant variant) {
     return MicroVmConfig.of((long) wanted.memoryMib() << 20, wanted.vcpus()).withMac(0).withSpins(spins).withTracker(variant.tracker()).withTechniques(variant.techniques());
   }
 
@@ -70,8 +76,9 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
         EpochWriter writer = new EpochWriter(link, lastSent, EpochStandby.GENERATION, PAYLOAD_BYTES, this)) {
       machine.boot(BuiltinGuest.of(pattern).withQuiet(true));
       KvmPrimary primary = new KvmPrimary(machine);
-      try (EpochCutter cutter = new EpochCutter(primary, SNAPSHOT_PAGES)) {
-        return measure(machine, primary, cutter, link, writer, epochs, warmup, into);
+      try (EpochCutter cutter = new EpochCutter(primary, SNAPSHOT_PAGES);
+          EarlyPages early = new EarlyPages(primary, earlyNanos)) {
+        return measure(machine, primary, cutter, early, link, writer, epochs, warmup, into);
       }
     }
   }
@@ -85,7 +92,7 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
   }
 
   private long measure(
-      MicroVm machine, KvmPrimary primary, EpochCutter cutter, ShmReplicationLink link, EpochWriter writer, int epochs, int warmup, EpochTimes into) {
+      MicroVm machine, KvmPrimary primary, EpochCutter cutter, EarlyPages early, ShmReplicationLink link, EpochWriter writer, int epochs, int warmup, EpochTimes into) {
     BuiltinGuestStatus guest = new BuiltinGuestStatus(machine.ram().hostVirt(), wanted.vcpus());
     long usedPages = (BuiltinGuest.WORK_BASE >>> GuestMemory.PAGE_SHIFT) + wanted.pages();
     primary.startTracking();
@@ -110,7 +117,7 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
         begin = System.nanoTime();
         writesBefore = writes(guest);
       }
-      awaitRounds(guest);
+      awaitRounds(guest, early, link, writer);
       while (!writer.delivered()) {
         turn(link, writer); // applied, too: as in C, one epoch is on its way at a time
       }
@@ -139,14 +146,31 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
     return sum;
   }
 
-  /** Until every vCPU has begun and ended a round over its pages. */
-  private void awaitRounds(BuiltinGuestStatus guest) {
+  /** Until every vCPU has begun and ended a round over its pages. What is found meanwhile is shipped if the variant says so. */
+  private void awaitRounds(BuiltinGuestStatus guest, EarlyPages early, ShmReplicationLink link, EpochWriter writer) {
+    early.restart(System.nanoTime());
     for (int i = 0; i < seen.length; i++) {
       seen[i] = guest.rounds(i) + 1;
     }
     for (int i = 0; i < seen.length; i++) {
       while (guest.rounds(i) <= seen[i]) {
+        if (early.isOn()) {
+          shipEarly(early, link, writer);
+        }
         Thread.yield();
+      }
+    }
+  }
+
+  private void shipEarly(EarlyPages early, ShmReplicationLink link, EpochWriter writer) {
+    long now = System.nanoTime();
+    if (early.nanosUntilDue(now) > 0) {
+      return;
+    }
+    early.look(now);
+    while (early.isUnderWay()) {
+      if (early.step(writer) == 0) {
+        turn(link, writer);
       }
     }
   }

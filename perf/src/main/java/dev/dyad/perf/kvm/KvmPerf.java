@@ -102,7 +102,7 @@ final class KvmPerf {
     progress.accept("warming up");
     long end = System.nanoTime() + (long) (options.warmupSeconds() * 1e9);
     do {
-      new EngineRun(WARM_UP, standby, EngineRun.config(WARM_UP, options.spins(), Variant.usual)).run(WARM_UP_EPOCHS, 0, new EpochTimes());
+      new EngineRun(WARM_UP, standby, options.spins(), Variant.usual).run(WARM_UP_EPOCHS, 0, new EpochTimes());
     } while (System.nanoTime() - end < 0);
   }
 
@@ -124,7 +124,7 @@ final class KvmPerf {
   }
 
   private long run(KvmCase one, StandbyProcess standby, Variant variant, int epochs, EpochTimes into) {
-    return new EngineRun(one, standby, EngineRun.config(one, options.spins(), variant)).run(epochs, options.warmupEpochs(), into);
+    return new EngineRun(one, standby, options.spins(), variant).run(epochs, options.warmupEpochs(), into);
   }
 
   /** Goals that the cases say something about: reached or not. */
