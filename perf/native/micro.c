@@ -107,6 +107,136 @@ static void apply(void) {
   for (uint64_t i = 0; i < PAGES; i++) applyOne(room, (uint64_t *)(target + i * PAGE));
 }
 
+/* ---- the encoder of page records and what applies them: as PageEncoder and Replica do, over a table of the versions sent last ---- */
+
+enum { ZERO = 1, SAME, RAW, DELTA }; /* kinds of records, as dyad_wire.h has them */
+#define PAYLOAD (2 * PAGES * PAGE + 8192)
+#define DELTA_MAX 3072
+#define TOO_LONG (~(size_t)0)
+
+static char *payload, *replica;
+static uint64_t pageOfSlot[2 * PAGES];
+static size_t payloadBytes;
+static int form;
+
+static uint64_t recordWord(uint64_t page, uint64_t kind, uint64_t n) { return page << 28 | kind << 24 | n; }
+
+static size_t encodeIfShort(const uint64_t *is, uint64_t *was, char *to) {
+  uint64_t lines = 0;
+  for (int i = 0; i < 64; i++) {
+    uint64_t differs = 0;
+    for (int j = 0; j < 8; j++) differs |= is[i * 8 + j] ^ was[i * 8 + j];
+    lines |= (uint64_t)(differs != 0) << i;
+  }
+  int lineCount = __builtin_popcountl(lines);
+  if (lineCount * 64 > DELTA_MAX) { /* a few lines tell how full all are */
+    int words = 0, step = lineCount / 8;
+    uint64_t rest = lines;
+    for (int sample = 0; sample < 8; sample++) {
+      int at = __builtin_ctzl(rest) * 8;
+      for (int j = 0; j < 8; j++) words += is[at + j] != was[at + j];
+      for (int skip = 0; skip < step; skip++) rest &= rest - 1;
+    }
+    if (8 + ((lineCount + 7) & ~7) + words * lineCount > DELTA_MAX) return TOO_LONG;
+  }
+  return encodeDelta(is, was, to);
+}
+
+static void encodePages(void) {
+  char *at = payload + 8;
+  uint64_t *open = NULL, openNext = ~0UL;
+  uint32_t records = 0;
+  int openKind = 0;
+  version ^= 1;
+  if (form == ZERO) memset(pageOfSlot, 0xff, sizeof pageOfSlot); /* a page that became zero */
+  for (uint64_t page = 0; page < PAGES; page++) {
+    const char *is = pageOf(version, page);
+    uint64_t slot = page & (2 * PAGES - 1);
+    char *was = target + slot * PAGE;
+    int kind;
+    if (pageOfSlot[slot] != page) {
+      memcpy(was, is, PAGE);
+      pageOfSlot[slot] = page;
+      kind = isZeroPage((const uint64_t *)is) ? ZERO : RAW;
+    } else if (!memcmp(is, was, PAGE)) {
+      kind = SAME;
+    } else if (isZeroPage((const uint64_t *)is)) {
+      memcpy(was, is, PAGE);
+      kind = ZERO;
+    } else {
+      size_t bytes = encodeIfShort((const uint64_t *)is, (uint64_t *)was, at + 8);
+      if (bytes <= DELTA_MAX) {
+        *(uint64_t *)at = recordWord(page, DELTA, bytes);
+        at += 8 + bytes;
+        records++;
+        openNext = ~0UL;
+        continue;
+      }
+      if (bytes == TOO_LONG) memcpy(was, is, PAGE);
+      kind = RAW;
+    }
+    if (openNext == page && openKind == kind) {
+      ++*open;
+    } else {
+      open = (uint64_t *)at;
+      openKind = kind;
+      *open = recordWord(page, (uint64_t)kind, 1);
+      at += 8;
+      records++;
+    }
+    openNext = page + 1;
+    if (kind == RAW) {
+      memcpy(at, is, PAGE);
+      at += PAGE;
+    }
+  }
+  ((uint32_t *)payload)[0] = records;
+  ((uint32_t *)payload)[1] = 0;
+  payloadBytes = (size_t)(at - payload);
+}
+
+static void applyPages(void) {
+  for (const char *at = payload + 8; at < payload + payloadBytes;) {
+    uint64_t word = *(const uint64_t *)at, page = word >> 28, n = word & 0xffffff;
+    at += 8;
+    switch (word >> 24 & 15) {
+    case DELTA:
+      applyOne(at, (uint64_t *)(replica + page * PAGE));
+      at += n;
+      break;
+    case RAW:
+      memcpy(replica + page * PAGE, at, n * PAGE);
+      at += n * PAGE;
+      break;
+    case ZERO:
+      for (uint64_t i = 0; i < n; i++) {
+        if (!isZeroPage((const uint64_t *)(replica + (page + i) * PAGE))) memset(replica + (page + i) * PAGE, 0, PAGE);
+      }
+      break;
+    default:
+      break; /* SAME */
+    }
+  }
+}
+
+/* Two versions of 64 pages as PageEncodeBenchmark fills them. */
+static void fillVersions(int wanted) {
+  uint64_t random = 1, *words = (uint64_t *)versions;
+  form = wanted;
+  for (uint64_t i = 0; i < PAGES * PAGE / 8; i++) words[i] = form == ZERO ? 0 : (random = random * 6364136223846793005u + 1442695040888963407u);
+  memcpy(versions + PAGES * PAGE, versions, PAGES * PAGE);
+  uint64_t changes = form == DELTA ? 8 : form == RAW ? PAGE / 8 : 0;
+  for (uint64_t i = 0; i < PAGES * changes; i++) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    uint64_t word = form == RAW ? i % changes : (random >> 40) % 512;
+    *(uint64_t *)(pageOf(1, i / changes) + word * 8) = random;
+  }
+  memset(pageOfSlot, 0xff, sizeof pageOfSlot);
+  version = 0;
+  encodePages();
+  encodePages();
+}
+
 static void harvest(void) {
   uint32_t count = 0;
   for (uint32_t i = 0; i < ENTRIES; i++) __atomic_store_n(&ring[i].flags, KVM_DIRTY_GFN_F_DIRTY, __ATOMIC_RELEASE);
@@ -156,7 +286,9 @@ static void measure(const char *name, void (*piece)(void), double perCall) {
 int main(void) {
   versions = anonymous(2 * PAGES * PAGE);
   room = anonymous(PAGES * PAGE + 8192);
-  target = anonymous(PAGES * PAGE);
+  target = anonymous(2 * PAGES * PAGE);
+  payload = anonymous(PAYLOAD);
+  replica = anonymous(2 * PAGES * PAGE);
   ring = (struct kvm_dirty_gfn *)anonymous(ENTRIES * sizeof *ring);
   bits = (uint64_t *)anonymous(1 << 16);
   found = (uint32_t *)anonymous(ENTRIES * sizeof *found);
@@ -182,6 +314,15 @@ int main(void) {
     char name[64];
     snprintf(name, sizeof name, "ChecksumBenchmark.ofMemory[%zu]", crcBytes);
     measure(name, crc, 1);
+  }
+  static const char *forms[] = {"", "ZERO", "SAME", "RAW", "DELTA"};
+  for (int wanted = ZERO; wanted <= DELTA; wanted++) {
+    char name[64];
+    fillVersions(wanted);
+    snprintf(name, sizeof name, "PageEncodeBenchmark.encodePage[%s]", forms[wanted]);
+    measure(name, encodePages, PAGES);
+    snprintf(name, sizeof name, "PageEncodeBenchmark.applyPage[%s]", forms[wanted]);
+    measure(name, applyPages, PAGES);
   }
   kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (kvm >= 0) measure("IoctlBenchmark.getApiVersion", ioctlOne, 1);

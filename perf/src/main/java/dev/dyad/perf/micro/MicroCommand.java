@@ -2,15 +2,20 @@ package dev.dyad.perf.micro;
 
 import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.ExitCode;
+import dev.dyad.engine.cli.OutputFormat;
+import dev.dyad.engine.json.Json;
 import dev.dyad.perf.Baseline;
+import dev.dyad.perf.MachineDescription;
 import dev.dyad.perf.NativeProgram;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
@@ -22,8 +27,10 @@ import org.openjdk.jmh.results.Result;
 import org.openjdk.jmh.results.RunResult;
 import org.openjdk.jmh.runner.Runner;
 import org.openjdk.jmh.runner.RunnerException;
+import org.openjdk.jmh.runner.format.OutputFormatFactory;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 import org.openjdk.jmh.runner.options.TimeValue;
+import org.openjdk.jmh.runner.options.VerboseMode;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -38,7 +45,7 @@ import picocli.CommandLine.Spec;
 public final class MicroCommand implements Callable<Integer> {
   private static final String ALLOCATED = "gc.alloc.rate.norm";
 
-  /** Bytes an operation: JMH's own share in the measurement. */
+  /** Bytes an operation that are JMH's own; an object of ours would have 16 at least. */
   private static final double ALLOCATED_MAX = 1;
 
   @Parameters(index = "0", arity = "0..1", paramLabel = "REGEX", defaultValue = ".*", description = "which benchmarks, by class and method (default: all)")
@@ -56,13 +63,27 @@ public final class MicroCommand implements Callable<Integer> {
   @Option(names = "--save-baseline", paramLabel = "FILE", description = "keep this run's figures there")
   private @Nullable Path saved;
 
+  @Option(names = {"-o", "--output"}, paramLabel = "FORMAT", description = "text (default) or json")
+  private OutputFormat output = OutputFormat.text;
+
   @Spec private @Nullable CommandSpec spec;
+
+  /**
+   * One piece.
+   *
+   * @param bytes allocated in an operation, JMH's own share in it
+   * @param c nanoseconds of the same in C; null: there is none
+   */
+  private record Piece(double nanos, double bytes, @Nullable Double c) {
+    boolean allocates() {
+      return bytes > ALLOCATED_MAX;
+    }
+  }
 
   @Override
   public Integer call() throws RunnerException {
     Baseline before = baseline == null ? null : Baseline.open(baseline);
-    PrintWriter out = Objects.requireNonNull(spec).commandLine().getOut();
-    out.flush();
+    Map<String, Double> c = c();
     Collection<RunResult> results =
         new Runner(
             new OptionsBuilder()
@@ -74,26 +95,52 @@ public final class MicroCommand implements Callable<Integer> {
                 .warmupTime(TimeValue.seconds(seconds))
                 .measurementTime(TimeValue.seconds(seconds))
                 .addProfiler(GCProfiler.class)
-                .build())
+                .build(),
+            OutputFormatFactory.createFormatInstance(System.err, VerboseMode.NORMAL))
         .run();
-    Map<String, Double> figures = new LinkedHashMap<>();
-    Map<String, Double> allocated = new LinkedHashMap<>();
-    for (RunResult result : results) {
-      String name = name(result.getParams());
-      figures.put(name, result.getPrimaryResult().getScore());
-      result.getSecondaryResults().forEach((label, value) -> {
-        if (label.endsWith(ALLOCATED)) {
-          allocated.put(name, ((Result<?>) value).getScore());
-        }
-      });
-    }
-    Map<String, Double> c = figures.isEmpty() ? Map.of() : c();
+    c().forEach((name, again) -> c.merge(name, again, (first, second) -> (first + second) / 2)); // before and after: drift of the machine meets both
+    Map<String, Piece> pieces = pieces(results, c);
+    Map<String, Double> figures = ratios(pieces);
     Map<String, Double> overBaseline = before == null ? Map.of() : before.ratios(figures);
-    print(out, figures, allocated, c, overBaseline);
     if (saved != null) {
       Baseline.save(saved, figures);
     }
-    return allocated.values().stream().anyMatch(bytes -> bytes > ALLOCATED_MAX) ? ExitCode.FINDING : ExitCode.OK;
+    PrintWriter out = Objects.requireNonNull(spec).commandLine().getOut();
+    out.println(output == OutputFormat.json ? Json.write(report(pieces, overBaseline)) : text(pieces, overBaseline));
+    out.flush();
+    return pieces.values().stream().anyMatch(Piece::allocates) ? ExitCode.FINDING : ExitCode.OK;
+  }
+
+  private static Map<String, Piece> pieces(Collection<RunResult> results, Map<String, Double> c) {
+    Map<String, Piece> pieces = new LinkedHashMap<>();
+    for (RunResult result : results) {
+      String name = name(result.getParams());
+      Result<?> nanos = result.getPrimaryResult();
+      double[] bytes = {0};
+      result.getSecondaryResults().forEach((label, value) -> bytes[0] += label.endsWith(ALLOCATED) ? ((Result<?>) value).getScore() : 0);
+      pieces.put(name, new Piece(nanos.getScore() * nanosPerUnit(nanos), bytes[0], c.get(name)));
+    }
+    return pieces;
+  }
+
+  private static double nanosPerUnit(Result<?> result) {
+    return result.getScoreUnit().startsWith("us") ? 1e3 : 1;
+  }
+
+  /** What is kept: ours over C. */
+  private static Map<String, Double> ratios(Map<String, Piece> pieces) {
+    Map<String, Double> ratios = new LinkedHashMap<>();
+    pieces.forEach((name, piece) -> {
+      Double c = piece.c();
+      if (c != null) {
+        ratios.put(name + " over C", rounded(piece.nanos() / c));
+      }
+    });
+    return ratios;
+  }
+
+  private static double rounded(double value) {
+    return Math.rint(value * 100) / 100;
   }
 
   /** {@code Class.method}, with the values of its parameters in brackets. */
@@ -107,20 +154,45 @@ public final class MicroCommand implements Callable<Integer> {
     return values.isEmpty() ? name : name + "[" + values + "]";
   }
 
-  private static void print(PrintWriter out, Map<String, Double> figures, Map<String, Double> allocated, Map<String, Double> c, Map<String, Double> overBaseline) {
-    out.printf(Locale.ROOT, "%n%-46s %12s %10s %12s %8s %9s%n", "", "ours", "B/op", "C, ns", "ours:C", "baseline");
-    figures.forEach((name, score) -> {
-      Double theirs = c.get(name);
-      Double then = overBaseline.get(name);
-      out.printf(Locale.ROOT, "%-46s %12.1f %10.2f %12s %8s %9s%n", name, score, allocated.getOrDefault(name, 0.0),
-          theirs == null ? "" : String.format(Locale.ROOT, "%.1f", theirs),
-          theirs == null ? "" : String.format(Locale.ROOT, "%.2f", score / theirs),
-          then == null ? "" : String.format(Locale.ROOT, "%.2f", then));
+  private static Map<String, Object> report(Map<String, Piece> pieces, Map<String, Double> overBaseline) {
+    List<Map<String, Object>> list = new ArrayList<>();
+    pieces.forEach((name, piece) -> {
+      Map<String, Object> one = new LinkedHashMap<>();
+      one.put("name", name);
+      one.put("oursNanos", rounded(piece.nanos()));
+      one.put("allocatedBytes", rounded(piece.bytes()));
+      Double c = piece.c();
+      if (c != null) {
+        one.put("cNanos", c);
+        one.put("oursOverC", rounded(piece.nanos() / c));
+      }
+      list.add(one);
     });
-    out.flush();
+    Map<String, Object> report = new LinkedHashMap<>();
+    report.put("machine", MachineDescription.here());
+    report.put("pieces", list);
+    report.put("allocatesNothing", pieces.values().stream().noneMatch(Piece::allocates));
+    if (!overBaseline.isEmpty()) {
+      report.put("overBaseline", overBaseline);
+    }
+    return report;
   }
 
-  /** What {@code perf/native/micro.c} prints: nanoseconds by name. */
+  private static String text(Map<String, Piece> pieces, Map<String, Double> overBaseline) {
+    StringBuilder out = new StringBuilder();
+    out.append(String.format(Locale.ROOT, "%-42s %12s %8s %12s %8s %9s%n", "", "ours, ns", "B/op", "C, ns", "ours:C", "baseline"));
+    pieces.forEach((name, piece) -> {
+      Double theirs = piece.c();
+      Double then = overBaseline.get(name + " over C");
+      out.append(String.format(Locale.ROOT, "%-42s %12.1f %8.2f %12s %8s %9s%n", name, piece.nanos(), piece.bytes(),
+          theirs == null ? "" : String.format(Locale.ROOT, "%.1f", theirs),
+          theirs == null ? "" : String.format(Locale.ROOT, "%.2f", piece.nanos() / theirs),
+          then == null ? "" : String.format(Locale.ROOT, "%.2f", then)));
+    });
+    List<String> allocating = pieces.entrySet().stream().filter(entry -> entry.getValue().allocates()).map(Map.Entry::getKey).toList();
+    return out + (allocating.isEmpty() ? "none of the " + pieces.size() + " allocates: 0 B/op" : "these allocate, and must not: " + String.join(", ", allocating));
+  }
+
   private static Map<String, Double> c() {
     Map<String, Double> figures = new LinkedHashMap<>();
     try {

@@ -21,7 +21,7 @@ import org.openjdk.jmh.annotations.TearDown;
 
 /**
  * One page through the encoder, and the same page applied at the standby; nanoseconds a page. Two versions of 64 pages alternate, so
- * that every form meets what it is made for. Beside them: copying a page, which is the least that anybody must do.
+ * that every form meets what it is made for. {@link PageWorkBenchmark#copy} is the least that anybody must do.
  */
 @SuppressWarnings("NullAway.Init") // JMH calls setUp first
 @State(Scope.Thread)
@@ -108,15 +108,6 @@ public class PageEncodeBenchmark {
   @OperationsPerInvocation(PAGES)
   public void applyPage() {
     replica.applyPages(payload.hostVirt(), payloadBytes);
-  }
-
-  @Benchmark
-  @OperationsPerInvocation(PAGES)
-  public void copyPage() {
-    version ^= 1;
-    for (int page = 0; page < PAGES; page++) {
-      Memory.copy(pageVirt(version, page), replicaPages.hostVirt() + (long) page * PAGE_BYTES, PAGE_BYTES);
-    }
   }
 
   @TearDown
