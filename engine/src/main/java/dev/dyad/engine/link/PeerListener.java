@@ -55,7 +55,7 @@ public final class PeerListener implements AutoCloseable {
    * @param ringBytesMax bound of a session's ring, a power of two
    * @param key what callers must know; null: none, on loopback and unix sockets of the same user only
    * @param timeout of a handshake
-   * @param sessions takes finished sessions, one at a time or several at once, on the handshake's thread
+   * @param sessions takes finished sessions, one at a time or several at once, on the handshake's thread; {@link #close} waits for it
    * @throws IllegalArgumentException by {@link ListenPolicy}
    */
   public PeerListener(
@@ -128,9 +128,7 @@ public final class PeerListener implements AutoCloseable {
   private void handshake(PeerSocket peer) {
     try {
       checkUser(peer);
-      Session session = Handshake.answer(peer, role, ringBytesMax, key, admission);
-      pending.remove(peer); // from here on it is not ours to end
-      sessions.accept(session);
+      sessions.accept(Handshake.answer(peer, role, ringBytesMax, key, admission));
     } catch (RefusedException e) {
       LOG.log(Level.WARNING, "refused a peer at " + address + ": " + e.getMessage());
     } catch (IOException e) {
@@ -152,7 +150,7 @@ public final class PeerListener implements AutoCloseable {
     }
   }
 
-  /** Ends listening and all handshakes under way; finished sessions are not touched. */
+  /** Ends listening and all handshakes under way, and what their sessions still wait for the peer for; links that were made are not touched. */
   @Override
   public void close() {
     closed = true;

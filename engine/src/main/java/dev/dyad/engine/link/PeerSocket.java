@@ -17,7 +17,7 @@ import java.time.Duration;
  * A connected stream socket before its ring starts: whole messages in and out, all within one deadline. A protected transport takes its place
  * here, between the connect and the handshake.
  *
- * <p>One thread; cold code. Owns the descriptor until {@link #release}.
+ * <p>One thread, which another one may {@link #abort}; cold code. Owns the descriptor until {@link #release}.
  */
 public final class PeerSocket implements AutoCloseable {
   private static final int BUFFER_BYTES = Mapping.PAGE_BYTES;
@@ -26,6 +26,7 @@ public final class PeerSocket implements AutoCloseable {
   private final Mapping buffer = Mapping.anonymous(BUFFER_BYTES);
   private final long deadlineNanos;
   private final boolean internet;
+  private volatile boolean aborted;
 
   /**
    * @param connected owned from now on
@@ -47,20 +48,29 @@ public final class PeerSocket implements AutoCloseable {
    * @throws IOException in one line
    */
   public static PeerSocket connect(SocketAddress to, Duration timeout) throws IOException {
-    PeerSocket peer = new PeerSocket(Sockets.open(to.family(), linux_h.SOCK_STREAM()), timeout);
+    PeerSocket peer = unconnected(to, timeout);
     try {
-      int result = Sockets.connect(peer.socket.fd(), to);
-      if (result == -linux_h.EINPROGRESS()) {
-        peer.await(linux_h.POLLOUT(), "connecting to " + to);
-        result = -Sockets.pendingError(peer.socket.fd());
-      }
-      if (result < 0) {
-        throw new IOException("connecting to " + to + " failed: " + Errno.name(-result) + "; is a standby listening there?");
-      }
+      peer.connect(to);
       return peer;
     } catch (IOException | RuntimeException e) {
       peer.close();
       throw e;
+    }
+  }
+
+  /** One that is still to be connected to {@code to}, so that it can be aborted meanwhile. */
+  static PeerSocket unconnected(SocketAddress to, Duration timeout) {
+    return new PeerSocket(Sockets.open(to.family(), linux_h.SOCK_STREAM()), timeout);
+  }
+
+  void connect(SocketAddress to) throws IOException {
+    int result = Sockets.connect(socket.fd(), to);
+    if (result == -linux_h.EINPROGRESS()) {
+      await(linux_h.POLLOUT(), "connecting to " + to);
+      result = -Sockets.pendingError(socket.fd());
+    }
+    if (result < 0) {
+      throw new IOException("connecting to " + to + " failed: " + Errno.name(-result) + "; is a standby listening there?");
     }
   }
 
@@ -111,9 +121,17 @@ public final class PeerSocket implements AutoCloseable {
     return into;
   }
 
+  /** Waits until there is something to read, without reading it. */
+  void awaitReadable() throws IOException {
+    await(linux_h.POLLIN(), "waiting for the peer");
+  }
+
   private void await(int events, String what) throws IOException {
-    int left = millisLeft();
+    int left = aborted ? 0 : millisLeft();
     int result = left == 0 ? 0 : Poll.once(socket.fd(), events, left);
+    if (aborted) {
+      throw new IOException(what + " was given up: this side ends");
+    }
     if (result == 0) {
       throw new SocketTimeoutException(what + " took longer than allowed");
     }
@@ -122,19 +140,22 @@ public final class PeerSocket implements AutoCloseable {
     }
   }
 
-  /** Ends a wait of another thread in this socket's methods: from now on they fail. */
-  void abort() {
-    Sockets.shutdown(socket.fd(), linux_h.SHUT_RDWR());
+  /** Ends a wait of another thread in this socket's methods: from now on they fail. A descriptor that was given away is not touched. */
+  synchronized void abort() {
+    aborted = true;
+    if (socket.isOpen()) {
+      Sockets.shutdown(socket.fd(), linux_h.SHUT_RDWR());
+    }
   }
 
   /** Gives the descriptor away. */
-  public FileDescriptor release() {
+  public synchronized FileDescriptor release() {
     buffer.close();
     return FileDescriptor.adopt(socket.release());
   }
 
   @Override
-  public void close() {
+  public synchronized void close() {
     socket.close();
     buffer.close();
   }

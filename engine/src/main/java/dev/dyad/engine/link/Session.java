@@ -5,6 +5,7 @@ import dev.dyad.engine.link.shm.ShmReplicaLink;
 import dev.dyad.engine.link.shm.ShmReplicationLink;
 import dev.dyad.engine.link.tcp.TcpReplicaLink;
 import dev.dyad.engine.link.tcp.TcpReplicationLink;
+import java.io.IOException;
 
 /**
  * A connection whose handshake is done, with what was agreed. Becomes one end of a link: shared memory over a unix socket, tcp over an
@@ -33,12 +34,22 @@ public final class Session implements AutoCloseable {
     return ringBytes;
   }
 
-  /** The sending end. May wait for the peer's shared memory, within what is left of the handshake's time. */
-  public ReplicationLink sendingEnd() {
-    int millisLeft = peer.millisLeft();
-    return peer.isInternet()
-        ? new TcpReplicationLink(peer.release(), ringBytes)
-        : ShmReplicationLink.receive(peer.release(), ringBytes, millisLeft);
+  /**
+   * The sending end. May wait for the peer's shared memory, within what is left of the handshake's time.
+   *
+   * @throws IOException when that does not come; the session is closed then
+   */
+  public ReplicationLink sendingEnd() throws IOException {
+    if (peer.isInternet()) {
+      return new TcpReplicationLink(peer.release(), ringBytes);
+    }
+    try {
+      peer.awaitReadable();
+    } catch (IOException e) {
+      peer.close();
+      throw e;
+    }
+    return ShmReplicationLink.receive(peer.release(), ringBytes, 0);
   }
 
   /** The receiving end. */

@@ -24,8 +24,6 @@ import dev.dyad.engine.vm.Hypervisor;
 import dev.dyad.engine.wire.Reason;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentLinkedQueue;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -74,7 +72,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private final EpochCutter cutter;
   private final EarlyPages early;
   private final LastSent lastSent;
-  private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
+  private final Mailbox posted = new Mailbox();
   private final EventFd doorbell = new EventFd();
   private final Poll waits;
   private final Idle idle;
@@ -156,10 +154,15 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     }
   }
 
-  /** Has {@code task} run on the loop's thread soon. Any thread. */
+  /** Has {@code task} run on the loop's thread soon, unless the loop ends. Any thread. */
   void post(Runnable task) {
-    posted.add(task);
-    doorbell.signal();
+    post(task, () -> {});
+  }
+
+  private void post(Runnable task, Runnable unlessDone) {
+    if (posted.post(task, unlessDone)) {
+      doorbell.signal();
+    }
   }
 
   /** Events from outside, to be posted: {@code post(() -> loop.event(p -> p.onGranted(…)))}. */
@@ -168,8 +171,12 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     carryOut();
   }
 
-  /** A freshly connected standby; it is attached as soon as it says that its machine is ready. To be posted. */
+  /** A freshly connected standby; it is attached as soon as it says that its machine is ready. The link is closed when it is not needed. Any thread. */
   void offer(ReplicationLink offered, int machineKind, byte[] machineDescription) {
+    post(() -> take(offered, machineKind, machineDescription), offered::close);
+  }
+
+  private void take(ReplicationLink offered, int machineKind, byte[] machineDescription) {
     if (link != null || finished) {
       offered.close();
       return;
@@ -212,7 +219,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   public void run() {
     try {
       while (!finished) {
-        int work = runPosted() + serveLink() + stepBaseline() + stepShipping() + stepEarly();
+        int work = posted.serve() + serveLink() + stepBaseline() + stepShipping() + stepEarly();
         long now = Clocks.bootNs();
         protocol.onTick(now);
         carryOut();
@@ -243,6 +250,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     } catch (RuntimeException e) {
       failure = e;
     } finally {
+      posted.end();
       // Whatever ended the loop: what was not committed must not leave.
       if (state != PrimaryState.STOPPED) {
         output.gate().fence();
@@ -253,6 +261,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   }
 
   void closeAll() {
+    posted.end(); // also when the loop was never started
     cutter.close();
     early.close();
     lastSent.close();
@@ -261,15 +270,6 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   }
 
   // ---- stages
-
-  private int runPosted() {
-    int done = 0;
-    for (Runnable task = posted.poll(); task != null; task = posted.poll()) {
-      task.run();
-      done++;
-    }
-    return done;
-  }
 
   private int serveLink() {
     EpochWriter present = writer;

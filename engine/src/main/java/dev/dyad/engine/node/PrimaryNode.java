@@ -8,10 +8,9 @@ import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.epoch.PrimaryProtocol;
 import dev.dyad.engine.epoch.PrimaryState;
 import dev.dyad.engine.link.Channel;
-import dev.dyad.engine.link.Handshake;
 import dev.dyad.engine.link.Offer;
 import dev.dyad.engine.link.LinkMaker;
-import dev.dyad.engine.link.PeerSocket;
+import dev.dyad.engine.link.PeerCaller;
 import dev.dyad.engine.link.ReplicationLink;
 import dev.dyad.engine.link.Role;
 import dev.dyad.engine.link.Session;
@@ -26,6 +25,8 @@ import dev.dyad.engine.vm.Hypervisor;
 import dev.dyad.engine.wire.Reason;
 import dev.dyad.engine.wire.RefusedException;
 import java.io.IOException;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.LinkedHashMap;
@@ -41,7 +42,9 @@ import org.jspecify.annotations.Nullable;
  * <p>Does not own hypervisor, output and arbiter: who made them closes them, after {@link #awaitEnd}.
  */
 public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
+  private static final Logger LOG = System.getLogger("dyad.primary");
   private static final Duration CONNECT_BOUND = Duration.ofSeconds(20);
+  private static final Duration CLOSE_BOUND = Duration.ofSeconds(5);
 
   /** Pause before the next attempt to connect: twice as long after each that failed, or whose link did not last. */
   private static final long RETRY_MILLIS = 200;
@@ -71,6 +74,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   private final ScheduledExecutorService control = Executors.newSingleThreadScheduledExecutor(daemon("control"));
   private final ScheduledExecutorService dialer = Executors.newSingleThreadScheduledExecutor(daemon("control-connect"));
   private final LinkMaker links;
+  private final PeerCaller caller;
   private volatile String connectProblem = "";
 
   /** Guarded by this. */
@@ -108,6 +112,7 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     this.machineKind = machineKind;
     this.machine = machine.encode();
     links = new LinkMaker(config.link());
+    caller = new PeerCaller(config.key(), CONNECT_BOUND);
     loop = new PrimaryLoop(config, hypervisor, output, nodePage, disk, metrics, trace, this);
     thread = Thread.ofPlatform().name("epoch").unstarted(this::runLoop);
     allocation = new AllocationMeter(thread.threadId());
@@ -256,7 +261,13 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   public void findStandby() {
     SocketAddress standby = config.standby();
     if (standby != null) {
-      dialer.schedule(() -> dial(standby), pauseBeforeDialing(), TimeUnit.MILLISECONDS);
+      dialLater(standby, pauseBeforeDialing());
+    }
+  }
+
+  private void dialLater(SocketAddress standby, long millis) {
+    if (!dialer.isShutdown()) {
+      dialer.schedule(() -> dial(standby), millis, TimeUnit.MILLISECONDS);
     }
   }
 
@@ -280,12 +291,12 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     }
     if (loop.state() != PrimaryState.ALONE) {
       // Undecided who goes on: no link may come before the verdict.
-      dialer.schedule(() -> dial(standby), RETRY_MILLIS, TimeUnit.MILLISECONDS);
+      dialLater(standby, RETRY_MILLIS);
       return;
     }
     if (disk != null && !levelDisk(disk, standby)) {
       if (disk.isConnected()) {
-        dialer.schedule(() -> dial(standby), LEVELLING_MILLIS, TimeUnit.MILLISECONDS);
+        dialLater(standby, LEVELLING_MILLIS);
       } else {
         findStandby();
       }
@@ -295,10 +306,10 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     long bytes = memory.pages() << GuestMemory.PAGE_SHIFT;
     Offer offer = new Offer(Role.PRIMARY, Channel.MEMORY, loop.generation(), config.ringBytes(), bytes, MemoryFrame.digest(memory));
     try {
-      ReplicationLink link = links.sendingEnd(Handshake.call(PeerSocket.connect(standby, CONNECT_BOUND), offer, config.key()));
+      ReplicationLink link = caller.call(standby, offer, links::sendingEnd);
       connectProblem = "";
       linked();
-      loop.post(() -> loop.offer(link, machineKind, machine));
+      loop.offer(link, machineKind, machine);
     } catch (IOException | RefusedException | RuntimeException e) {
       boolean wantsDisk = disk == null && e instanceof RefusedException refused && refused.code() == Reason.CHANNEL.code();
       connectProblem = wantsDisk ? "the standby expects a disk: name the guest's with --disk NODE=FILE" : String.valueOf(e.getMessage());
@@ -338,19 +349,14 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
     byte[] pair = new byte[DIGEST_BYTES];
     RANDOM.nextBytes(pair);
     long generation = loop.generation();
-    Session there = call(standby, new Offer(Role.PRIMARY, Channel.DISK, generation, DISK_RING_BYTES, 0, pair));
-    ReplicationLink out = there.sendingEnd();
+    ReplicationLink out = caller.call(standby, new Offer(Role.PRIMARY, Channel.DISK, generation, DISK_RING_BYTES, 0, pair), Session::sendingEnd);
     try {
-      Session back = call(standby, new Offer(Role.PRIMARY, Channel.DISK_BACK, generation, DISK_BACK_RING_BYTES, 0, pair));
-      present.attach(out, back.receivingEnd(), generation);
+      Offer back = new Offer(Role.PRIMARY, Channel.DISK_BACK, generation, DISK_BACK_RING_BYTES, 0, pair);
+      present.attach(out, caller.call(standby, back, Session::receivingEnd), generation);
     } catch (IOException | RefusedException | RuntimeException e) {
       out.close();
       throw e;
     }
-  }
-
-  private Session call(SocketAddress standby, Offer offer) throws IOException, RefusedException {
-    return Handshake.call(PeerSocket.connect(standby, CONNECT_BOUND), offer, config.key());
   }
 
   /** What {@link #command} takes. */
@@ -418,10 +424,24 @@ public final class PrimaryNode implements AutoCloseable, PrimaryLoop.Control {
   @Override
   public void close() {
     trace.close();
+    caller.close();
     control.shutdownNow();
     dialer.shutdownNow();
+    awaitEnd(control);
+    awaitEnd(dialer);
     if (!thread.isAlive()) {
       loop.closeAll();
+    }
+  }
+
+  /** They use what others close after this. */
+  private static void awaitEnd(ScheduledExecutorService ending) {
+    try {
+      if (!ending.awaitTermination(CLOSE_BOUND.toMillis(), TimeUnit.MILLISECONDS)) {
+        LOG.log(Level.WARNING, "a control thread does not end");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
     }
   }
 

@@ -14,6 +14,7 @@ import dev.dyad.engine.link.ReplicaLink;
 import dev.dyad.engine.link.ReplicationLink;
 import dev.dyad.engine.link.Session;
 import dev.dyad.engine.vm.kvm.QueuedDisk;
+import java.io.IOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.nio.file.Path;
@@ -130,7 +131,7 @@ public final class ReceivingDisk implements AutoCloseable {
   // ---- control threads
 
   /** A connection of the primary's for its disk; owned from now on. */
-  synchronized void offer(Session session) {
+  synchronized void offer(Session session) throws IOException {
     byte[] pair = session.offer().memoryDigest();
     long generation = session.offer().generation();
     if (!Arrays.equals(pair, pairing)) {

@@ -23,8 +23,6 @@ import dev.dyad.engine.vm.StandbyMachine;
 import dev.dyad.engine.wire.Reason;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
-import java.util.Queue;
-import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.ObjLongConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -68,7 +66,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private final @Nullable ReceivingDisk disk;
   private final EpochMetrics metrics;
   private final StandbyProtocol protocol;
-  private final Queue<Runnable> posted = new ConcurrentLinkedQueue<>();
+  private final Mailbox posted = new Mailbox();
   private final EventFd doorbell = new EventFd();
   private final Poll waits = new Poll(2);
   private final Idle idle;
@@ -121,10 +119,15 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     }
   }
 
-  /** Has {@code task} run on the loop's thread soon. Any thread. */
+  /** Has {@code task} run on the loop's thread soon, unless the loop ends. Any thread. */
   void post(Runnable task) {
-    posted.add(task);
-    doorbell.signal();
+    post(task, () -> {});
+  }
+
+  private void post(Runnable task, Runnable unlessDone) {
+    if (posted.post(task, unlessDone)) {
+      doorbell.signal();
+    }
   }
 
   /** Events from outside, to be posted. */
@@ -133,8 +136,12 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     carryOut();
   }
 
-  /** A freshly connected primary of {@code ofGeneration}. To be posted. */
+  /** A freshly connected primary of {@code ofGeneration}. The link is closed when it is not needed. Any thread. */
   void offer(ReplicaLink offered, long ofGeneration) {
+    post(() -> take(offered, ofGeneration), offered::close);
+  }
+
+  private void take(ReplicaLink offered, long ofGeneration) {
     if (finished) {
       offered.close();
       return;
@@ -205,7 +212,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   public void run() {
     try {
       while (!finished) {
-        int work = runPosted() + serveLink() + stepWhole() + stepApply();
+        int work = posted.serve() + serveLink() + stepWhole() + stepApply();
         protocol.onTick(Clocks.bootNs());
         carryOut();
         publish();
@@ -218,26 +225,19 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     } catch (RuntimeException e) {
       failure = e;
     } finally {
+      posted.end();
       closeLink();
       publish();
     }
   }
 
   void closeAll() {
+    posted.end(); // also when the loop was never started
     waits.close();
     doorbell.close();
   }
 
   // ---- stages
-
-  private int runPosted() {
-    int done = 0;
-    for (Runnable task = posted.poll(); task != null; task = posted.poll()) {
-      task.run();
-      done++;
-    }
-    return done;
-  }
 
   private int serveLink() {
     EpochReader present = reader;

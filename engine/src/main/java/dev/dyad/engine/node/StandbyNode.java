@@ -165,7 +165,7 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
         return;
       }
       ReplicaLink link = links.receivingEnd(session);
-      loop.post(() -> loop.offer(link, session.offer().generation()));
+      loop.offer(link, session.offer().generation());
     } catch (IOException | RuntimeException e) {
       LOG.log(Level.WARNING, "no link to the primary: {0}", e.getMessage());
     }

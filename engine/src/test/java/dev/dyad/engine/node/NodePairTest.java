@@ -6,59 +6,18 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.sun.management.ThreadMXBean;
 import dev.dyad.bindings.linux.SocketAddress;
-import dev.dyad.engine.arbiter.Arbiter;
-import dev.dyad.engine.arbiter.FileArbiter;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
 import dev.dyad.engine.epoch.StandbyState;
-import dev.dyad.engine.net.GuestOutput;
-import dev.dyad.engine.net.OutputEpoch;
-import dev.dyad.engine.net.ReleaseGate;
-import dev.dyad.engine.vm.GuestMemory;
-import dev.dyad.engine.vm.StandbyMachine;
 import java.lang.management.ManagementFactory;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.util.List;
 import java.util.concurrent.TimeUnit;
-import java.util.function.BooleanSupplier;
-import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Both nodes in one process, over real links, with a guest made of a thread and some memory. */
-class NodePairTest {
-  private static final long BOUND = 3_000_000_000L; // no pause of a busy machine is a death
-  private static final int PAGES = 2048;
-
-  @TempDir private Path directory = Path.of("");
-
-  private @Nullable FakeGuest guest;
-  private @Nullable PrimaryNode primary;
-  private @Nullable StandbyNode standby;
-  private @Nullable FileArbiter arbiter;
-
-  @AfterEach
-  void end() {
-    if (primary != null) {
-      primary.detach(Duration.ofSeconds(5));
-      primary.close();
-    }
-    if (standby != null) {
-      standby.stop(Duration.ofSeconds(5));
-      standby.close();
-    }
-    if (guest != null) {
-      guest.close();
-    }
-    if (arbiter != null) {
-      arbiter.close();
-    }
-  }
-
+/** What a pair does over real links, and what is left when one of the two ends. */
+class NodePairTest extends NodePairFixture {
   @ParameterizedTest
   @ValueSource(strings = {"tcp", "shm"})
   void shouldGoOnFromOneInstantWhenThePrimaryIsCutOff(String link) throws Exception {
@@ -169,63 +128,7 @@ class NodePairTest {
   }
 
   private void startPair(String link, EpochConfig epochs, long nanosBetweenWrites, long earlyNanos) {
-    SocketAddress at = link.equals("tcp") ? SocketAddress.inet("127.0.0.1", 0) : SocketAddress.unix(directory.resolve("link").toString());
-    standby = startStandby(at, epochs);
-    guest = new FakeGuest(PAGES, 1, nanosBetweenWrites);
-    arbiter = FileArbiter.open(generationFile());
-    PrimaryConfig config = new PrimaryConfig("fake", "fake-1", standbyNode().address(), null, epochs, 8 << 20, 1024, 4 << 20, false, -1).withEarlyNanos(earlyNanos);
-    GuestOutput output = new GuestOutput(new OutputEpoch(1), new ReleaseGate(arbiter::newest, 0), List.of());
-    MachineEnvelope envelope = new MachineEnvelope("fake", generationFile().toString(), epochs.detectorNanos(), new byte[0]);
-    primary = new PrimaryNode(config, guest, output, new NodePage(List.of(), List.of()), arbiter, 1, envelope);
-    primary.start(PrimaryNode.generationFor(arbiter, "fake-1", "test"));
-  }
-
-  private StandbyNode startStandby(SocketAddress listen, EpochConfig epochs) {
-    StandbyNode node =
-        new StandbyNode(
-            new StandbyConfig(listen, null, epochs, 8 << 20, false, -1),
-            new StandbyNode.Host() {
-              @Override
-              public StandbyMachine build(int kind, MachineEnvelope envelope, GuestMemory memory) {
-                return new FakeStandbyMachine(memory);
-              }
-
-              @Override
-              public Arbiter arbiter(MachineEnvelope envelope) {
-                return FileArbiter.open(Path.of(envelope.arbiter()));
-              }
-
-              @Override
-              public String identity(StandbyMachine machine) {
-                return "fake-standby";
-              }
-            });
-    node.start();
-    return node;
-  }
-
-  private Path generationFile() {
-    return directory.resolve("generation");
-  }
-
-  private PrimaryNode node() {
-    assertNotNull(primary);
-    return primary;
-  }
-
-  private StandbyNode standbyNode() {
-    assertNotNull(standby);
-    return standby;
-  }
-
-  private void await(String what, BooleanSupplier condition) throws InterruptedException {
-    long giveUpAt = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
-    while (!condition.getAsBoolean()) {
-      if (System.nanoTime() > giveUpAt) {
-        throw new AssertionError("not within a minute: " + what + "; primary " + (primary == null ? null : primary.report()) + ", standby "
-            + (standby == null ? null : standby.report()));
-      }
-      Thread.sleep(5);
-    }
+    standby = startStandby(at(link), epochs);
+    startPrimary(standbyNode().address(), epochs, nanosBetweenWrites, earlyNanos);
   }
 }
