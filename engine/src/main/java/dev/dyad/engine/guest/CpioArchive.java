@@ -9,35 +9,47 @@ import java.util.Set;
 /**
  * Writes an initramfs: the "newc" cpio format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
  *
- * <p>Paths are given without a leading slash; the directories above a file are added once, before it. All is owned by root and
- * dated 0, so that equal inputs give equal bytes.
+ * <p>Paths are given without a leading slash; the directories above an entry are added once, before it. Entries come out in the order of the calls, all owned
+ * by root and dated 0, so that equal inputs give equal bytes.
  */
-final class CpioArchive implements AutoCloseable {
+public final class CpioArchive implements AutoCloseable {
   private static final int DIRECTORY = 0040755;
   private static final int REGULAR = 0100000;
+  private static final int SYMLINK = 0120777;
+  private static final int CHARACTER_DEVICE = 0020600;
 
   private final OutputStream out;
   private final Set<String> directories = new HashSet<>();
   private long written;
   private int inode;
 
-  CpioArchive(OutputStream out) {
+  public CpioArchive(OutputStream out) {
     this.out = out;
   }
 
-  void directory(String path) throws IOException {
+  public void directory(String path) throws IOException {
     addParents(path);
     if (directories.add(path)) {
-      entry(path, DIRECTORY, new byte[0]);
+      entry(path, DIRECTORY, 2, new byte[0], 0, 0);
     }
   }
 
   /**
    * @param permissions the nine permission bits
    */
-  void file(String path, int permissions, byte[] content) throws IOException {
+  public void file(String path, int permissions, byte[] content) throws IOException {
     addParents(path);
-    entry(path, REGULAR | permissions, content);
+    entry(path, REGULAR | permissions, 1, content, 0, 0);
+  }
+
+  public void symlink(String path, String target) throws IOException {
+    addParents(path);
+    entry(path, SYMLINK, 1, target.getBytes(StandardCharsets.UTF_8), 0, 0);
+  }
+
+  public void characterDevice(String path, int major, int minor) throws IOException {
+    addParents(path);
+    entry(path, CHARACTER_DEVICE, 1, new byte[0], major, minor);
   }
 
   private void addParents(String path) throws IOException {
@@ -47,10 +59,10 @@ final class CpioArchive implements AutoCloseable {
     }
   }
 
-  private void entry(String path, int mode, byte[] content) throws IOException {
+  private void entry(String path, int mode, int links, byte[] content, int major, int minor) throws IOException {
     byte[] name = (path + '\0').getBytes(StandardCharsets.UTF_8);
-    String header = "070701" + hex(++inode) + hex(mode) + hex(0) + hex(0) + hex(1) + hex(0) + hex(content.length)
-        + hex(0) + hex(0) + hex(0) + hex(0) + hex(name.length) + hex(0);
+    String header = "070701" + hex(++inode) + hex(mode) + hex(0) + hex(0) + hex(links) + hex(0) + hex(content.length)
+        + hex(0) + hex(0) + hex(major) + hex(minor) + hex(name.length) + hex(0);
     write(header.getBytes(StandardCharsets.US_ASCII));
     write(name);
     pad();
@@ -78,7 +90,7 @@ final class CpioArchive implements AutoCloseable {
   @Override
   public void close() throws IOException {
     inode = -1;
-    entry("TRAILER!!!", 0, new byte[0]);
+    entry("TRAILER!!!", 0, 1, new byte[0], 0, 0);
     out.close();
   }
 }

@@ -165,9 +165,7 @@ public final class GuestMachine implements AutoCloseable {
 
     /** Starts QEMU; the guest boots in the background. */
     public GuestMachine start() {
-      if (Tools.find("qemu-system-x86_64") == null) {
-        throw new GuestUnavailableException("qemu-system-x86_64 is not installed: apt-get install qemu-system-x86");
-      }
+      var _ = Tool.require("qemu-system-x86_64", "qemu-system-x86");
       List<String> line = new ArrayList<>(prefix);
       line.addAll(commandLine());
       try {

@@ -43,7 +43,11 @@ public record LinuxGuest(Path kernel, Path initramfs) {
   public static final String KERNEL_COMMAND_LINE =
       "console=ttyS0 quiet panic=-1 nokaslr mitigations=off cryptomgr.notests no_timer_check tsc=reliable";
 
-  private static final int FORMAT = 2;
+  private static final int FORMAT = 3;
+  private static final int TOOL_SECONDS = 30;
+
+  /** What a guest of any of our machine types may need; not every kernel has all of them. */
+  private static final List<String> MODULES = List.of("virtio_pci", "virtio_mmio", "virtio_net", "virtio_blk", "crc32c_generic", "ext4");
 
   /** Finds or builds it; {@code -Ddyad.guest.kernel=FILE} names a kernel of the user's. */
   public static LinuxGuest obtain() {
@@ -56,10 +60,10 @@ public record LinuxGuest(Path kernel, Path initramfs) {
    * @throws GuestUnavailableException with one line that says which packages to install
    */
   public static LinuxGuest obtain(@Nullable Path kernelImage) {
-    Path busybox = program("busybox", "busybox-static");
-    Path redis = program("redis-server", "redis-server");
-    Path cache = cacheDirectory();
-    GuestKernel kernel = GuestKernel.find(kernelImage, cache);
+    Path busybox = Tool.require("busybox", "busybox-static");
+    Path redis = Tool.require("redis-server", "redis-server");
+    Path cache = CacheFolder.path();
+    KernelPackage kernel = kernel(kernelImage);
     try {
       Map<String, Path> files = new TreeMap<>();
       addProgram("bin/busybox", busybox, files);
@@ -73,9 +77,9 @@ public record LinuxGuest(Path kernel, Path initramfs) {
         try {
           build(work, kernel, files, init);
           Files.setPosixFilePermissions(work, PosixFilePermissions.fromString("rwxr-xr-x"));
-          Tools.moveIntoPlace(work, target);
+          CacheFolder.moveIntoPlace(work, target);
         } finally {
-          Tools.deleteTree(work);
+          CacheFolder.deleteTree(work);
         }
       }
       return guest;
@@ -95,17 +99,13 @@ public record LinuxGuest(Path kernel, Path initramfs) {
     return options.isEmpty() ? KERNEL_COMMAND_LINE : KERNEL_COMMAND_LINE + " " + options;
   }
 
-  static Path cacheDirectory() {
-    String cache = System.getenv("XDG_CACHE_HOME");
-    return cache != null && cache.startsWith("/") ? Path.of(cache, "dyad") : Path.of(System.getProperty("user.home"), ".cache", "dyad");
-  }
-
-  private static Path program(String tool, String debianPackage) {
-    Path file = Tools.find(tool);
-    if (file == null) {
-      throw new GuestUnavailableException("the Linux guest needs " + tool + ", which is not installed: apt-get install " + debianPackage);
+  /** The one that is named, else one that is here, else the distribution's. */
+  private static KernelPackage kernel(@Nullable Path named) {
+    if (named != null) {
+      return KernelPackage.of(named).orElseThrow(() -> new GuestUnavailableException("kernel " + named
+          + " cannot be used: it must be a readable file vmlinuz-VERSION with its modules in ../lib/modules/VERSION or /lib/modules/VERSION"));
     }
-    return file;
+    return KernelPackage.cached(KernelPackage.Flavour.CLOUD).or(KernelPackage::installed).orElseGet(() -> KernelPackage.obtain(KernelPackage.Flavour.CLOUD));
   }
 
   /** Adds a program and the libraries that the loader would give it, under the paths at which the loader looks for them. */
@@ -114,7 +114,7 @@ public record LinuxGuest(Path kernel, Path initramfs) {
     if (!dynamic(program)) {
       return;
     }
-    Tools.output(List.of("ldd", program.toString())).lines()
+    new String(Tool.run(Path.of("/"), TOOL_SECONDS, List.of("ldd", program.toString())), StandardCharsets.UTF_8).lines()
         .map(line -> line.substring(line.contains("=>") ? line.indexOf("=>") + 2 : 0).strip())
         .filter(line -> line.startsWith("/"))
         .map(line -> line.split(" ", 2)[0])
@@ -134,10 +134,10 @@ public record LinuxGuest(Path kernel, Path initramfs) {
     }
   }
 
-  private static String hash(GuestKernel kernel, Map<String, Path> files, byte[] init) throws IOException {
+  private static String hash(KernelPackage kernel, Map<String, Path> files, byte[] init) throws IOException {
     try {
       MessageDigest digest = MessageDigest.getInstance("SHA-256");
-      StringBuilder inputs = new StringBuilder().append(FORMAT).append('\n').append(identity("kernel " + kernel.id(), kernel.image()));
+      StringBuilder inputs = new StringBuilder().append(FORMAT).append('\n').append(identity("kernel " + kernel.release(), kernel.image()));
       for (Map.Entry<String, Path> file : files.entrySet()) {
         inputs.append(identity(file.getKey(), file.getValue()));
       }
@@ -153,7 +153,7 @@ public record LinuxGuest(Path kernel, Path initramfs) {
     return name + ' ' + Files.size(file) + ' ' + Files.getLastModifiedTime(file).toMillis() + '\n';
   }
 
-  private static void build(Path directory, GuestKernel kernel, Map<String, Path> files, byte[] init) throws IOException {
+  private static void build(Path directory, KernelPackage kernel, Map<String, Path> files, byte[] init) throws IOException {
     Files.copy(kernel.image(), directory.resolve("vmlinuz"));
     try (CpioArchive archive = new CpioArchive(new BufferedOutputStream(Files.newOutputStream(directory.resolve("initramfs")), 1 << 16))) {
       archive.file("init", 0755, init);
@@ -163,12 +163,18 @@ public record LinuxGuest(Path kernel, Path initramfs) {
       for (Map.Entry<String, Path> file : files.entrySet()) {
         archive.file(file.getKey(), 0755, Files.readAllBytes(file.getValue()));
       }
-      Map<String, byte[]> modules = kernel.orderedModules();
-      for (Map.Entry<String, byte[]> module : modules.entrySet()) {
-        archive.file("modules/" + module.getKey(), 0644, module.getValue());
+      KernelModules modules = new KernelModules(kernel);
+      for (String module : MODULES) {
+        if (modules.has(module)) {
+          modules.add(module);
+        }
       }
-      String order = modules.isEmpty() ? "" : String.join("\n", modules.keySet()) + "\n";
-      archive.file("modules/order", 0644, order.getBytes(StandardCharsets.UTF_8));
+      StringBuilder order = new StringBuilder();
+      for (Map.Entry<String, byte[]> module : modules.inOrder().entrySet()) {
+        archive.file("modules/" + module.getKey() + ".ko", 0644, module.getValue());
+        order.append(module.getKey()).append(".ko\n");
+      }
+      archive.file("modules/order", 0644, order.toString().getBytes(StandardCharsets.UTF_8));
     }
   }
 }

@@ -78,7 +78,7 @@ class LinuxGuestTest {
 
   private static LinuxGuest guestOrSkip() {
     try {
-      Assumptions.assumeTrue(Tools.find("qemu-system-x86_64") != null, "qemu-system-x86_64 is not installed: apt-get install qemu-system-x86");
+      Assumptions.assumeTrue(Tool.find("qemu-system-x86_64").isPresent(), "qemu-system-x86_64 is not installed: apt-get install qemu-system-x86");
       return LinuxGuest.obtain();
     } catch (GuestUnavailableException e) {
       return Assumptions.abort(e.toString());

@@ -1,7 +1,7 @@
 package dev.dyad.hwtests.lab;
 
-import dev.dyad.hwtests.guest.GuestUnavailable;
-import dev.dyad.hwtests.guest.KernelPackage;
+import dev.dyad.engine.guest.GuestUnavailableException;
+import dev.dyad.engine.guest.CacheFolder;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -34,10 +34,10 @@ public final class Lab implements AutoCloseable {
   /**
    * Boots the hosts and waits until all are ready.
    *
-   * @throws GuestUnavailable when this machine cannot have a lab, with the reason
+   * @throws GuestUnavailableException when this machine cannot have a lab, with the reason
    * @throws IOException when it could but a host did not come up
    */
-  public static Lab boot(LabConfig config) throws IOException, GuestUnavailable {
+  public static Lab boot(LabConfig config) throws IOException, GuestUnavailableException {
     config.requireTools();
     var image = LabImage.obtain();
     return boot(config, image, Files.createTempDirectory("dyadlab"));
@@ -65,7 +65,7 @@ public final class Lab implements AutoCloseable {
   private void end() {
     hosts.forEach(host -> host.process().destroyForcibly());
     try {
-      KernelPackage.deleteTree(folder);
+      CacheFolder.deleteTree(folder);
     } catch (IOException e) {
       System.getLogger(Lab.class.getName()).log(System.Logger.Level.WARNING, folder + " stays behind: " + e.getMessage());
     }
@@ -151,7 +151,7 @@ public final class Lab implements AutoCloseable {
         return;
       }
     }
-    KernelPackage.deleteTree(folder);
+    CacheFolder.deleteTree(folder);
   }
 
   /** Lets go of the hosts, which stay up. */

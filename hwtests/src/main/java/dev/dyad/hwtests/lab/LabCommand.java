@@ -3,8 +3,8 @@ package dev.dyad.hwtests.lab;
 import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.Dyad;
 import dev.dyad.engine.cli.ExitCode;
-import dev.dyad.hwtests.guest.GuestUnavailable;
-import dev.dyad.hwtests.guest.KernelPackage;
+import dev.dyad.engine.guest.GuestUnavailableException;
+import dev.dyad.engine.guest.CacheFolder;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -40,7 +40,7 @@ public final class LabCommand implements Runnable {
 
   /** {@code run/pid1}, {@code run/c1}, …: beside the cached images. */
   private static Path folder() {
-    return KernelPackage.cache().resolve("lab").resolve("up");
+    return CacheFolder.path().resolve("lab").resolve("up");
   }
 
   @Command(name = "up", mixinStandardHelpOptions = true, description = "Boots both hosts and leaves them running.")
@@ -57,7 +57,7 @@ public final class LabCommand implements Runnable {
       var image = LabImage.obtain();
       Files.createDirectories(folder());
       lab = Lab.boot(config, image, folder());
-    } catch (GuestUnavailable e) {
+    } catch (GuestUnavailableException e) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
     }
     for (var host : lab.hosts()) {
@@ -77,7 +77,7 @@ public final class LabCommand implements Runnable {
         process.onExit().join();
       }
     }
-    KernelPackage.deleteTree(folder());
+    CacheFolder.deleteTree(folder());
     return ExitCode.OK;
   }
 

@@ -1,7 +1,7 @@
 package dev.dyad.hwtests.lab;
 
-import dev.dyad.hwtests.guest.Tool;
-import dev.dyad.hwtests.guest.GuestUnavailable;
+import dev.dyad.engine.guest.Tool;
+import dev.dyad.engine.guest.GuestUnavailableException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -42,14 +42,14 @@ public record LabConfig(int hosts, int memoryMib, int cpus, boolean tethered) {
   }
 
   /** Throws with the one reason why no lab can run here, before anything is started. */
-  void requireTools() throws GuestUnavailable, IOException {
+  void requireTools() throws GuestUnavailableException, IOException {
     for (var tool : TOOLS) {
       if (Tool.find(tool).isEmpty()) {
-        throw new GuestUnavailable("the lab needs " + tool + ", which is not here: apt-get install " + packageOf(tool));
+        throw new GuestUnavailableException("the lab needs " + tool + ", which is not here: apt-get install " + packageOf(tool));
       }
     }
     if (!Files.exists(Path.of("/usr/lib/x86_64-linux-gnu/libibverbs/librxe-rdmav34.so")) && !Files.exists(Path.of("/etc/libibverbs.d/rxe.driver"))) {
-      throw new GuestUnavailable("the lab needs the rxe provider of libibverbs, which is not here: apt-get install ibverbs-providers");
+      throw new GuestUnavailableException("the lab needs the rxe provider of libibverbs, which is not here: apt-get install ibverbs-providers");
     }
     var qemu = Tool.find("qemu-system-x86_64").orElseThrow();
     requireListed(qemu, List.of("-netdev", "help"), "dgram");
@@ -58,14 +58,14 @@ public record LabConfig(int hosts, int memoryMib, int cpus, boolean tethered) {
     long available = availableMib();
     long needed = (long) hosts * (memoryMib + OVERHEAD_MIB);
     if (available < needed) {
-      throw new GuestUnavailable("the lab needs " + needed + " MiB of free memory, here are " + available);
+      throw new GuestUnavailableException("the lab needs " + needed + " MiB of free memory, here are " + available);
     }
   }
 
-  private static void requireListed(Path qemu, List<String> options, String word) throws GuestUnavailable, IOException {
+  private static void requireListed(Path qemu, List<String> options, String word) throws GuestUnavailableException, IOException {
     var listing = new String(Tool.run(Path.of("/"), 30, List.of(qemu.toString(), options.get(0), options.get(1))), StandardCharsets.UTF_8);
     if (!listing.contains(word)) {
-      throw new GuestUnavailable(qemu + " knows no " + options.getFirst() + " " + word + ": QEMU 7.2 or later is needed");
+      throw new GuestUnavailableException(qemu + " knows no " + options.getFirst() + " " + word + ": QEMU 7.2 or later is needed");
     }
   }
 

@@ -1,7 +1,7 @@
 package dev.dyad.hwtests.lab;
 
 import dev.dyad.engine.guest.EmulatedClock;
-import dev.dyad.hwtests.guest.Tool;
+import dev.dyad.engine.guest.Tool;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.net.StandardProtocolFamily;

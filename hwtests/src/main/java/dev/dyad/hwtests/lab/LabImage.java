@@ -1,10 +1,11 @@
 package dev.dyad.hwtests.lab;
 
-import dev.dyad.hwtests.guest.CpioArchive;
-import dev.dyad.hwtests.guest.GuestUnavailable;
-import dev.dyad.hwtests.guest.KernelModules;
-import dev.dyad.hwtests.guest.KernelPackage;
-import dev.dyad.hwtests.guest.Tool;
+import dev.dyad.engine.guest.CacheFolder;
+import dev.dyad.engine.guest.CpioArchive;
+import dev.dyad.engine.guest.GuestUnavailableException;
+import dev.dyad.engine.guest.KernelModules;
+import dev.dyad.engine.guest.KernelPackage;
+import dev.dyad.engine.guest.Tool;
 import java.io.BufferedOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -27,12 +28,12 @@ record LabImage(Path kernel, Path initramfs) {
   private static final List<String> DUMMY_MODULES = List.of("dummy");
   private static final List<String> KVM_MODULES = List.of("kvm-amd", "kvm-intel");
 
-  static LabImage obtain() throws IOException, GuestUnavailable {
-    var kernel = KernelPackage.obtain(KernelPackage.FULL);
-    var busybox = Tool.find("busybox").orElseThrow(() -> new GuestUnavailable("no busybox here: apt-get install busybox-static"));
+  static LabImage obtain() throws IOException, GuestUnavailableException {
+    var kernel = KernelPackage.obtain(KernelPackage.Flavour.FULL);
+    var busybox = Tool.find("busybox").orElseThrow(() -> new GuestUnavailableException("no busybox here: apt-get install busybox-static"));
     byte[] shell = Files.readAllBytes(busybox);
     if (new String(shell, StandardCharsets.ISO_8859_1).contains("/lib64/ld-linux")) {
-      throw new GuestUnavailable(busybox + " is not statically linked: apt-get install busybox-static");
+      throw new GuestUnavailableException(busybox + " is not statically linked: apt-get install busybox-static");
     }
     byte[] init = init();
     var hash = sha256();
@@ -40,7 +41,7 @@ record LabImage(Path kernel, Path initramfs) {
     hash.update(shell);
     hash.update(init);
     hash.update((BOOT_MODULES + "|" + DUMMY_MODULES + "|" + KVM_MODULES).getBytes(StandardCharsets.UTF_8));
-    var folder = KernelPackage.cache().resolve("lab");
+    var folder = CacheFolder.path().resolve("lab");
     var image = folder.resolve("initramfs-" + HexFormat.of().formatHex(hash.digest(), 0, 12) + ".cpio");
     if (!Files.exists(image)) {
       Files.createDirectories(folder);
@@ -55,7 +56,7 @@ record LabImage(Path kernel, Path initramfs) {
     return new LabImage(kernel.image(), image);
   }
 
-  private static void write(Path target, KernelPackage kernel, byte[] shell, byte[] init) throws IOException, GuestUnavailable {
+  private static void write(Path target, KernelPackage kernel, byte[] shell, byte[] init) throws IOException, GuestUnavailableException {
     try (var cpio = new CpioArchive(new BufferedOutputStream(Files.newOutputStream(target)))) {
       for (var folder : List.of("bin", "dev", "modules")) {
         cpio.directory(folder);
@@ -74,7 +75,7 @@ record LabImage(Path kernel, Path initramfs) {
     }
   }
 
-  private static void addList(CpioArchive cpio, KernelModules modules, String name, List<String> wanted) throws IOException, GuestUnavailable {
+  private static void addList(CpioArchive cpio, KernelModules modules, String name, List<String> wanted) throws IOException, GuestUnavailableException {
     var before = List.copyOf(modules.inOrder().keySet());
     for (var module : wanted) {
       modules.add(module);

@@ -1,6 +1,6 @@
 package dev.dyad.hwtests.lab;
 
-import dev.dyad.hwtests.guest.GuestUnavailable;
+import dev.dyad.engine.guest.GuestUnavailableException;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -36,7 +36,7 @@ public final class LabExtension implements ParameterResolver, BeforeEachCallback
       IOException failure = null;
       try {
         booted = Lab.boot(LabConfig.pair());
-      } catch (GuestUnavailable e) {
+      } catch (GuestUnavailableException e) {
         reason = String.valueOf(e.getMessage());
       } catch (IOException e) {
         failure = e; // once is enough: no test tries again
