@@ -467,6 +467,7 @@ enum dyad_rdma_constants {
 
 enum dyad_rdma_flags {
     DYAD_RDMA_TCP_WILL_DO = 1, /* if rdma cannot be used, this side is content with tcp */
+    DYAD_RDMA_MANAGED = 2,     /* of the primary: the kernels' connection managers connect the queue pairs, see dyad_rdma_listening */
 };
 
 struct dyad_rdma_hello {
@@ -484,6 +485,20 @@ struct dyad_rdma_hello {
     uint32_t stripe_bytes;       /* of the primary, a power of two */
     uint32_t queue_pair[8];
     uint32_t first_packet[8];
+};
+
+/*
+ * Of the standby, after the hellos, if the primary's says DYAD_RDMA_MANAGED: the primary now connects queue pair after queue pair through
+ * rdma_cm, each of its requests with a dyad_rdma_request as private data.
+ */
+struct dyad_rdma_listening {
+    uint32_t magic;
+    uint32_t port; /* rdma_cm's, at the address of the session; 0: the standby cannot listen, and the link ends here */
+};
+
+struct dyad_rdma_request {
+    uint32_t magic;
+    uint32_t index; /* which of the hello's queue pairs it is */
 };
 
 /* The sender can be written and sent to; or it could not connect, and the link ends here. */

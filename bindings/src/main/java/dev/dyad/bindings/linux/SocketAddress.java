@@ -76,12 +76,13 @@ public final class SocketAddress {
     return new SocketAddress(bytes);
   }
 
-  int length() {
+  /** Of the {@code sockaddr}, in bytes. */
+  public int length() {
     return bytes.length;
   }
 
   /** Writes {@link #length()} bytes. */
-  void encode(long at) {
+  public void encode(long at) {
     Memory.copyFrom(bytes, 0, at, bytes.length);
   }
 

@@ -19,6 +19,10 @@ import java.lang.foreign.MemorySegment;
 public final class QueuePair extends VerbsObject {
 
   private static final int HOPS = 64;
+
+  /** 0.64 ms; credits make it rare. */
+  private static final byte RECEIVER_NOT_READY_TIMER = 12;
+
   private static final int SEQUENCE_MASK = 0xffffff;
 
   private final ProtectionDomain domain;
@@ -98,7 +102,7 @@ public final class QueuePair extends VerbsObject {
       Memory.putInt(at + ibv_qp_attr.dest_qp_num$offset(), remote.number());
       Memory.putInt(at + ibv_qp_attr.rq_psn$offset(), remote.firstPacket() & SEQUENCE_MASK);
       Memory.putByte(at + ibv_qp_attr.max_dest_rd_atomic$offset(), (byte) 1);
-      Memory.putByte(at + ibv_qp_attr.min_rnr_timer$offset(), (byte) 12); // 0.64 ms; credits make it rare
+      Memory.putByte(at + ibv_qp_attr.min_rnr_timer$offset(), RECEIVER_NOT_READY_TIMER);
       long route = at + ibv_qp_attr.ah_attr$offset();
       Memory.putShort(route + ibv_ah_attr.dlid$offset(), (short) remote.lid());
       Memory.putByte(route + ibv_ah_attr.sl$offset(), (byte) path.serviceLevel());
@@ -119,13 +123,51 @@ public final class QueuePair extends VerbsObject {
   public void readyToSend(PathSettings path, int firstPacket) {
     try (Arena arena = Arena.ofConfined()) {
       long at = attributes(arena, IBV_QPS_RTS());
-      Memory.putByte(at + ibv_qp_attr.timeout$offset(), (byte) path.timeout());
-      Memory.putByte(at + ibv_qp_attr.retry_cnt$offset(), (byte) path.retries());
-      Memory.putByte(at + ibv_qp_attr.rnr_retry$offset(), (byte) path.receiverNotReadyRetries());
+      patience(at, path);
       Memory.putInt(at + ibv_qp_attr.sq_psn$offset(), firstPacket & SEQUENCE_MASK);
       Memory.putByte(at + ibv_qp_attr.max_rd_atomic$offset(), (byte) 1);
       modify(at, IBV_QP_STATE() | IBV_QP_TIMEOUT() | IBV_QP_RETRY_CNT() | IBV_QP_RNR_RETRY() | IBV_QP_SQ_PSN() | IBV_QP_MAX_QP_RD_ATOMIC(), "to RTS");
     }
+  }
+
+  /** As {@link #initialize(int, int)}, with the port that the connection goes through. */
+  public void initialize(ConnectionId connection, int remoteAccess) {
+    try (Arena arena = Arena.ofConfined()) {
+      long at = attributes(arena, IBV_QPS_INIT());
+      int mask = connection.fill(at);
+      Memory.putInt(at + ibv_qp_attr.qp_access_flags$offset(), remoteAccess);
+      modify(at, mask, "to INIT");
+    }
+  }
+
+  /** As {@link #readyToReceive(PathSettings, RemoteQueuePair)}, with the path and peer of the connection. @return {@code IBV_MTU_*} */
+  public int readyToReceive(ConnectionId connection, int trafficClass) {
+    try (Arena arena = Arena.ofConfined()) {
+      long at = attributes(arena, IBV_QPS_RTR());
+      int mask = connection.fill(at);
+      Memory.putByte(at + ibv_qp_attr.min_rnr_timer$offset(), RECEIVER_NOT_READY_TIMER);
+      if (trafficClass != 0) {
+        Memory.putByte(at + ibv_qp_attr.ah_attr$offset() + ibv_ah_attr.grh$offset() + ibv_global_route.traffic_class$offset(), (byte) trafficClass);
+      }
+      modify(at, mask, "to RTR through the connection manager");
+      return Memory.getInt(at + ibv_qp_attr.path_mtu$offset());
+    }
+  }
+
+  /** As {@link #readyToSend(PathSettings, int)}; of the path only times and retries are used, which the manager takes for longer than a link can wait. */
+  public void readyToSend(ConnectionId connection, PathSettings path) {
+    try (Arena arena = Arena.ofConfined()) {
+      long at = attributes(arena, IBV_QPS_RTS());
+      int mask = connection.fill(at);
+      patience(at, path);
+      modify(at, mask, "to RTS through the connection manager");
+    }
+  }
+
+  private static void patience(long attributes, PathSettings path) {
+    Memory.putByte(attributes + ibv_qp_attr.timeout$offset(), (byte) path.timeout());
+    Memory.putByte(attributes + ibv_qp_attr.retry_cnt$offset(), (byte) path.retries());
+    Memory.putByte(attributes + ibv_qp_attr.rnr_retry$offset(), (byte) path.receiverNotReadyRetries());
   }
 
   /** Any state to ERR: what is under way is flushed, nothing more comes in. Returns 0 or a positive errno. */

@@ -49,7 +49,7 @@ final class NodeOptions {
       names = "--rdma",
       split = ",",
       paramLabel = "NAME=VALUE",
-      description = "how rdma is used: device, port, gid, mtu, queue-pairs, depth, receives, stripe, timeout, retries, traffic-class, beat-ms, silence-ms; without: the device that has this side's address, one queue pair, times by --bound")
+      description = "how rdma is used: device, port, gid, mtu, queue-pairs, depth, receives, stripe, timeout, retries, traffic-class, beat-ms, silence-ms, setup (cm or tcp); without: the device that has this side's address, one queue pair, times by --bound")
   Map<String, String> rdma = Map.of();
 
   @Option(names = "--busy-poll", description = "spin instead of sleeping: lower latency for a core of its own")

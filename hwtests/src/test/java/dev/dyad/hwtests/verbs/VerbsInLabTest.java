@@ -10,11 +10,16 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.extension.ExtendWith;
 
-/** {@link VerbsHwTest} on a lab host's soft-RoCE device. */
+/** {@link VerbsHwTest} and {@link ConnectionHwTest} on a lab host's soft-RoCE device. */
 @ExtendWith(LabExtension.class)
 final class VerbsInLabTest {
   @TestFactory
   List<DynamicTest> shouldHoldInsideALabHost(Lab lab) throws IOException {
     return TestsInHost.of(lab.host(1), VerbsHwTest.class, Duration.ofSeconds(120));
+  }
+
+  @TestFactory
+  List<DynamicTest> shouldConnectInsideALabHost(Lab lab) throws IOException {
+    return TestsInHost.of(lab.host(2), ConnectionHwTest.class, Duration.ofSeconds(120));
   }
 }

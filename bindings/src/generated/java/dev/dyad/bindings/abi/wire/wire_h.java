@@ -511,5 +511,9 @@ public class wire_h extends wire_h$shared {
     public static int DYAD_RDMA_TCP_WILL_DO() {
         return DYAD_RDMA_TCP_WILL_DO;
     }
+    private static final int DYAD_RDMA_MANAGED = (int)2L;
+    public static int DYAD_RDMA_MANAGED() {
+        return DYAD_RDMA_MANAGED;
+    }
 }
 

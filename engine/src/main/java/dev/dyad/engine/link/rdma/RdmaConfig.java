@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How a link uses RDMA.
@@ -23,9 +24,18 @@ import java.util.Map;
  * @param silence after this time without a word of the peer's the link is down; zero: never
  * @param numaNode a device of this node is preferred; −1: none
  * @param tcpWillDo whether to use tcp when RDMA cannot be used, if the peer agrees
+ * @param setup the primary decides
  */
 public record RdmaConfig(String device, int port, int gidIndex, int mtuBytes, int queuePairs, int sendDepth, int receives, int stripeBytes, int timeout, int retries,
-    int trafficClass, Duration beat, Duration silence, int numaNode, boolean tcpWillDo) {
+    int trafficClass, Duration beat, Duration silence, int numaNode, boolean tcpWillDo, Setup setup) {
+  /** Who connects the queue pairs. The primary decides. */
+  public enum Setup {
+    /** We do, with what both sides told over the session. */
+    TCP,
+    /** The kernel's connection manager (rdma_cm) does, and finds the path. */
+    CM
+  }
+
   private static final int QUEUE_PAIRS_MAX = 8;
   private static final double TIMEOUT_UNIT_NANOS = 4096;
 
@@ -39,7 +49,7 @@ public record RdmaConfig(String device, int port, int gidIndex, int mtuBytes, in
     require(mtuBytes == 0 || (mtuBytes >= 256 && mtuBytes <= 4096 && Integer.bitCount(mtuBytes) == 1), "mtuBytes", mtuBytes, "0, 256, 512, 1024, 2048 or 4096");
   }
 
-  private static void require(boolean fits, String name, int found, String needed) {
+  private static void require(boolean fits, String name, @Nullable Object found, String needed) {
     if (!fits) {
       throw new IllegalArgumentException("rdma " + name + "=" + found + ": needed is " + needed);
     }
@@ -47,7 +57,7 @@ public record RdmaConfig(String device, int port, int gidIndex, int mtuBytes, in
 
   /** For a pair of servers on a network of their own: a lost packet is sent again after 17 ms, a dead peer noticed after 500 ms at most. */
   public static RdmaConfig standard() {
-    return new RdmaConfig("", 0, -1, 0, 1, 256, 64, 1 << 18, 12, 6, 0, Duration.ofMillis(20), Duration.ofMillis(500), -1, false);
+    return new RdmaConfig("", 0, -1, 0, 1, 256, 64, 1 << 18, 12, 6, 0, Duration.ofMillis(20), Duration.ofMillis(500), -1, false, Setup.TCP);
   }
 
   public RdmaConfig withQueuePairs(int count, int bytesEach) {
@@ -56,7 +66,7 @@ public record RdmaConfig(String device, int port, int gidIndex, int mtuBytes, in
 
   public RdmaConfig withTimes(int packetTimeout, Duration beatEach, Duration silenceMax) {
     return new RdmaConfig(device, port, gidIndex, mtuBytes, queuePairs, sendDepth, receives, stripeBytes, packetTimeout, retries, trafficClass, beatEach, silenceMax, numaNode,
-        tcpWillDo);
+        tcpWillDo, setup);
   }
 
   public RdmaConfig withDevice(String name) {
@@ -64,7 +74,7 @@ public record RdmaConfig(String device, int port, int gidIndex, int mtuBytes, in
   }
 
   public RdmaConfig withTcpWillDo(boolean will) {
-    return new RdmaConfig(device, port, gidIndex, mtuBytes, queuePairs, sendDepth, receives, stripeBytes, timeout, retries, trafficClass, beat, silence, numaNode, will);
+    return new RdmaConfig(device, port, gidIndex, mtuBytes, queuePairs, sendDepth, receives, stripeBytes, timeout, retries, trafficClass, beat, silence, numaNode, will, setup);
   }
 
   /**
@@ -86,24 +96,28 @@ public record RdmaConfig(String device, int port, int gidIndex, int mtuBytes, in
         node = Integer.parseInt(entry.substring(4));
       }
     }
-    return new RdmaConfig(device, port, gidIndex, mtuBytes, queuePairs, sendDepth, receives, stripeBytes, timeout, retries, trafficClass, beat, silence, node, tcpWillDo);
+    return new RdmaConfig(device, port, gidIndex, mtuBytes, queuePairs, sendDepth, receives, stripeBytes, timeout, retries, trafficClass, beat, silence, node, tcpWillDo,
+        setup);
   }
 
   /**
-   * By names: device, port, gid, mtu, queue-pairs, depth, receives, stripe, timeout, retries, traffic-class, beat-ms, silence-ms.
+   * By names: device, port, gid, mtu, queue-pairs, depth, receives, stripe, timeout, retries, traffic-class, beat-ms, silence-ms, setup.
    *
    * @throws IllegalArgumentException with one line for a name or value that is none
    */
   public RdmaConfig with(Map<String, String> options) {
     Map<String, String> left = new HashMap<>(options);
     String name = left.remove("device");
+    String connects = left.remove("setup");
+    require(connects == null || connects.matches("cm|tcp"), "setup", connects, "cm or tcp");
     RdmaConfig changed = new RdmaConfig(name == null ? device : name, number(left, "port", port), number(left, "gid", gidIndex), number(left, "mtu", mtuBytes),
         number(left, "queue-pairs", queuePairs), number(left, "depth", sendDepth), number(left, "receives", receives), number(left, "stripe", stripeBytes),
         number(left, "timeout", timeout), number(left, "retries", retries), number(left, "traffic-class", trafficClass),
-        Duration.ofMillis(number(left, "beat-ms", (int) beat.toMillis())), Duration.ofMillis(number(left, "silence-ms", (int) silence.toMillis())), numaNode, tcpWillDo);
+        Duration.ofMillis(number(left, "beat-ms", (int) beat.toMillis())), Duration.ofMillis(number(left, "silence-ms", (int) silence.toMillis())), numaNode, tcpWillDo,
+        connects == null ? setup : connects.equals("cm") ? Setup.CM : Setup.TCP);
     if (!left.isEmpty()) {
       throw new IllegalArgumentException("no such option of rdma: " + String.join(", ", left.keySet())
-          + "; there are device, port, gid, mtu, queue-pairs, depth, receives, stripe, timeout, retries, traffic-class, beat-ms, silence-ms");
+          + "; there are device, port, gid, mtu, queue-pairs, depth, receives, stripe, timeout, retries, traffic-class, beat-ms, silence-ms, setup");
     }
     return changed;
   }

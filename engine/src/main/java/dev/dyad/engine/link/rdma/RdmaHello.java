@@ -10,18 +10,21 @@ import java.nio.ByteOrder;
 /**
  * What one side tells the other before the first write, {@code dyad_rdma_hello}.
  *
+ * @param managed of the primary: the connection manager connects the queue pairs
  * @param queuePairs 0: there is no RDMA on that side
  * @param gidHigh in network order
  * @param gidLow in network order
  * @param numbers of the queue pairs
  * @param firstPackets of the queue pairs
  */
-record RdmaHello(boolean tcpWillDo, int queuePairs, int mtuBytes, long gidHigh, long gidLow, long ringVirt, long ringBytes, int ringKey, int lid, int receives,
+record RdmaHello(boolean tcpWillDo, boolean managed, int queuePairs, int mtuBytes, long gidHigh, long gidLow, long ringVirt, long ringBytes, int ringKey, int lid, int receives,
     int stripeBytes, int[] numbers, int[] firstPackets) {
   static final int BYTES = (int) dyad_rdma_hello.sizeof();
   static final int QUEUE_PAIRS_MAX = wire_h.DYAD_RDMA_QUEUE_PAIRS_MAX();
 
   private static final int MAGIC = wire_h.DYAD_RDMA_MAGIC();
+  private static final int TCP_WILL_DO = wire_h.DYAD_RDMA_TCP_WILL_DO();
+  private static final int MANAGED = wire_h.DYAD_RDMA_MANAGED();
   private static final int MAGIC_AT = (int) dyad_rdma_hello.magic$offset();
   private static final int VERSION_AT = (int) dyad_rdma_hello.version$offset();
   private static final int FLAGS_AT = (int) dyad_rdma_hello.flags$offset();
@@ -39,12 +42,12 @@ record RdmaHello(boolean tcpWillDo, int queuePairs, int mtuBytes, long gidHigh, 
 
   /** Of a side that cannot. */
   static RdmaHello none(boolean tcpWillDo) {
-    return new RdmaHello(tcpWillDo, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, new int[0], new int[0]);
+    return new RdmaHello(tcpWillDo, false, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, new int[0], new int[0]);
   }
 
   byte[] encode() {
     ByteBuffer out = ByteBuffer.allocate(BYTES).order(ByteOrder.LITTLE_ENDIAN);
-    out.putInt(MAGIC_AT, MAGIC).putShort(VERSION_AT, (short) Wire.VERSION).putShort(FLAGS_AT, (short) (tcpWillDo ? wire_h.DYAD_RDMA_TCP_WILL_DO() : 0));
+    out.putInt(MAGIC_AT, MAGIC).putShort(VERSION_AT, (short) Wire.VERSION).putShort(FLAGS_AT, (short) ((tcpWillDo ? TCP_WILL_DO : 0) | (managed ? MANAGED : 0)));
     out.putInt(QUEUE_PAIRS_AT, queuePairs).putInt(MTU_BYTES_AT, mtuBytes);
     out.order(ByteOrder.BIG_ENDIAN).putLong(GID_AT, gidHigh).putLong(GID_AT + Long.BYTES, gidLow).order(ByteOrder.LITTLE_ENDIAN);
     out.putLong(RING_VIRT_AT, ringVirt).putLong(RING_BYTES_AT, ringBytes).putInt(RING_KEY_AT, ringKey).putInt(LID_AT, lid);
@@ -65,8 +68,8 @@ record RdmaHello(boolean tcpWillDo, int queuePairs, int mtuBytes, long gidHigh, 
     require(bytes.length == BYTES && in.getInt(MAGIC_AT) == MAGIC, "is no rdma hello");
     require(in.getShort(VERSION_AT) == Wire.VERSION, "has version " + in.getShort(VERSION_AT) + ", here is " + Wire.VERSION);
     int flags = Short.toUnsignedInt(in.getShort(FLAGS_AT));
-    require((flags & ~wire_h.DYAD_RDMA_TCP_WILL_DO()) == 0, "has unknown flags " + flags);
-    boolean tcpWillDo = flags != 0;
+    require((flags & ~(TCP_WILL_DO | MANAGED)) == 0, "has unknown flags " + flags);
+    boolean tcpWillDo = (flags & TCP_WILL_DO) != 0;
     int pairs = in.getInt(QUEUE_PAIRS_AT);
     require(pairs >= 0 && pairs <= QUEUE_PAIRS_MAX, "names " + pairs + " queue pairs, possible are 0 to " + QUEUE_PAIRS_MAX);
     if (pairs == 0) {
@@ -90,7 +93,7 @@ record RdmaHello(boolean tcpWillDo, int queuePairs, int mtuBytes, long gidHigh, 
     long high = in.getLong(GID_AT);
     long low = in.getLong(GID_AT + Long.BYTES);
     in.order(ByteOrder.LITTLE_ENDIAN);
-    return new RdmaHello(tcpWillDo, pairs, mtuBytes, high, low, in.getLong(RING_VIRT_AT), ringBytes, in.getInt(RING_KEY_AT), in.getInt(LID_AT), receives, stripe,
+    return new RdmaHello(tcpWillDo, (flags & MANAGED) != 0, pairs, mtuBytes, high, low, in.getLong(RING_VIRT_AT), ringBytes, in.getInt(RING_KEY_AT), in.getInt(LID_AT), receives, stripe,
         numbers, firstPackets);
   }
 

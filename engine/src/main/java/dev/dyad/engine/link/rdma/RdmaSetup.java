@@ -103,7 +103,7 @@ public final class RdmaSetup {
         text = "tcp: " + fallback;
         return null;
       }
-      confirm(port, theirs, isReceiving ? theirs : ours);
+      confirm(port, theirs, isReceiving ? theirs : ours, isReceiving);
       text = port.text();
       return port;
     } catch (IOException | RuntimeException e) {
@@ -116,11 +116,11 @@ public final class RdmaSetup {
     }
   }
 
-  private void confirm(VerbsPort port, RdmaHello theirs, RdmaHello primary) throws IOException {
-    NativeException failure = null;
+  private void confirm(VerbsPort port, RdmaHello theirs, RdmaHello primary, boolean isReceiving) throws IOException {
+    Exception failure = null;
     try {
-      port.connect(theirs, primary);
-    } catch (NativeException e) {
+      port.connect(theirs, primary, primary.managed() ? manager(port, primary.queuePairs(), isReceiving) : null);
+    } catch (NativeException | IOException e) {
       failure = e;
     }
     peer.write(ByteBuffer.allocate(READY_BYTES).order(ByteOrder.LITTLE_ENDIAN).putInt(wire_h.DYAD_RDMA_MAGIC()).putInt(CONNECTED_AT, failure == null ? 1 : 0).array());
@@ -131,6 +131,10 @@ public final class RdmaSetup {
     if (answer.getInt(0) != wire_h.DYAD_RDMA_MAGIC() || answer.getInt(CONNECTED_AT) != 1) {
       throw new IOException("the peer's queue pairs do not connect; its log says why");
     }
+  }
+
+  private ManagedConnections manager(VerbsPort port, int queuePairs, boolean isReceiving) throws IOException {
+    return isReceiving ? ManagedConnections.ofStandby(peer, port.deviceName(), queuePairs) : ManagedConnections.ofPrimary(peer, port.deviceName());
   }
 
   /** @return null when there is no device to use; {@link #fallback} says why */

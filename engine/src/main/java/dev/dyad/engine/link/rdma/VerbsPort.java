@@ -18,6 +18,7 @@ import dev.dyad.bindings.verbs.ReceiveBatch;
 import dev.dyad.bindings.verbs.RemoteQueuePair;
 import dev.dyad.bindings.verbs.SendBatch;
 import dev.dyad.engine.link.StagingRing;
+import java.io.IOException;
 import java.security.SecureRandom;
 import org.jspecify.annotations.Nullable;
 
@@ -58,6 +59,7 @@ final class VerbsPort implements RdmaPort {
   private final long[] pairPointers;
   private final int inlineBytes;
   private final @Nullable FenceProbe probe;
+  private @Nullable ManagedConnections managed;
 
   private int queuePairs;
   private int agreedMtu;
@@ -118,12 +120,18 @@ final class VerbsPort implements RdmaPort {
     for (int i = 0; i < numbers.length; i++) {
       numbers[i] = pairs[i].number();
     }
-    return new RdmaHello(config.tcpWillDo(), pairs.length, PortState.mtuBytes(mtu), gid.high(), gid.low(), ring.baseVirt(), ring.capacityBytes(),
+    return new RdmaHello(config.tcpWillDo(), config.setup() == RdmaConfig.Setup.CM, pairs.length, PortState.mtuBytes(mtu), gid.high(), gid.low(), ring.baseVirt(), ring.capacityBytes(),
         ringRegion.remoteKey(), lid, config.receives(), config.stripeBytes(), numbers, firstPackets.clone());
   }
 
-  /** Connects to a peer that said {@code peer}; with that the peer may write. @param primary whichever of the two hellos is the primary's */
-  void connect(RdmaHello peer, RdmaHello primary) {
+  /**
+   * Connects to a peer that said {@code peer}; with that the peer may write.
+   *
+   * @param primary whichever of the two hellos is the primary's
+   * @param through who connects, if the primary wants that; owned
+   */
+  void connect(RdmaHello peer, RdmaHello primary, @Nullable ManagedConnections through) throws IOException {
+    managed = through;
     queuePairs = Math.min(pairs.length, primary.queuePairs());
     stripeBytes = primary.stripeBytes();
     peerReceives = peer.receives();
@@ -138,22 +146,33 @@ final class VerbsPort implements RdmaPort {
     for (int i = 0; i < pairs.length; i++) {
       if (i >= queuePairs) {
         pairs[i].close();
-        continue;
+      } else if (through == null) {
+        pairs[i].initialize(gid.port(), IBV_ACCESS_REMOTE_WRITE());
+        postAllReceives(i);
+        pairs[i].readyToReceive(path, new RemoteQueuePair(peer.numbers()[i], peer.firstPackets()[i], peer.gidHigh(), peer.gidLow(), peer.lid()));
+        pairs[i].readyToSend(path, firstPackets[i]);
+      } else {
+        int queuePair = i;
+        agreedMtu = through.connect(pairs[i], i, peer.numbers()[i], path, () -> postAllReceives(queuePair));
       }
-      pairs[i].initialize(gid.port(), IBV_ACCESS_REMOTE_WRITE());
-      for (int slot = 0; slot < config.receives(); slot++) {
-        giveBack(i, slot);
-      }
-      NativeException.check(-postReceives(i), "ibv_post_recv", "receives=" + config.receives());
-      pairs[i].readyToReceive(path, new RemoteQueuePair(peer.numbers()[i], peer.firstPackets()[i], peer.gidHigh(), peer.gidLow(), peer.lid()));
-      pairs[i].readyToSend(path, firstPackets[i]);
     }
+  }
+
+  private void postAllReceives(int queuePair) {
+    for (int slot = 0; slot < config.receives(); slot++) {
+      giveBack(queuePair, slot);
+    }
+    NativeException.check(-postReceives(queuePair), "ibv_post_recv", "receives=" + config.receives());
+  }
+
+  String deviceName() {
+    return device.name();
   }
 
   /** What it is, once connected, in one line. */
   String text() {
     return "rdma, " + device.name() + " port " + gid.port() + ", GID " + gid.index() + " (" + gid.address() + "), MTU " + PortState.mtuBytes(agreedMtu) + ", "
-        + queuePairs + (queuePairs == 1 ? " queue pair" : " queue pairs");
+        + queuePairs + (queuePairs == 1 ? " queue pair" : " queue pairs") + (managed == null ? "" : ", set up by rdma_cm");
   }
 
   @Override
@@ -311,6 +330,9 @@ final class VerbsPort implements RdmaPort {
 
   @Override
   public void close() {
+    if (managed != null) {
+      managed.close();
+    }
     device.close();
     messages.close();
   }

@@ -163,13 +163,14 @@ final class RdmaLinkSim {
 
   @Test
   void shouldTakeBackWhatAHelloSaysAndRefuseWhatNoPeerWouldSay() throws IOException {
-    var hello = new RdmaHello(true, 2, 1024, 1, 2, 3L << 40, RING_BYTES, 7, 0, 64, 1 << 18, new int[] {17, 18}, new int[] {5, 6});
+    var hello = new RdmaHello(true, true, 2, 1024, 1, 2, 3L << 40, RING_BYTES, 7, 0, 64, 1 << 18, new int[] {17, 18}, new int[] {5, 6});
     byte[] bytes = hello.encode();
     var read = RdmaHello.decode(bytes, RING_BYTES);
     assertEquals(3L << 40, read.ringVirt());
     assertEquals(18, read.numbers()[1]);
     assertEquals(6, read.firstPackets()[1]);
     assertEquals(2, read.gidLow());
+    assertTrue(read.tcpWillDo() && read.managed());
     assertThrows(IOException.class, () -> RdmaHello.decode(bytes, 2 * RING_BYTES));
     for (int seed = 0; seed < 20_000; seed++) {
       byte[] spoilt = bytes.clone();
