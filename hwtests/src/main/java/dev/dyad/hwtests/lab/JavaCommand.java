@@ -13,7 +13,7 @@ final class JavaCommand {
     var classPath = System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"));
     var words = new ArrayList<String>();
     words.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-    words.addAll(List.of("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx256m", "--enable-native-access=ALL-UNNAMED", "-Djava.io.tmpdir=/run/tmp"));
+    words.addAll(List.of("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx256m", "--enable-native-access=ALL-UNNAMED", "-Djava.io.tmpdir=/run/tmp", "-Duser.home=/run/home"));
     words.addAll(options);
     words.addAll(List.of("-cp", classPath, main.getName()));
     words.addAll(arguments);

@@ -126,6 +126,13 @@ public final class Lab implements AutoCloseable {
     }
   }
 
+  /** Lets the JVMs that run classes in the hosts start now, all at once, and does not wait for them. */
+  public void startAgents() throws IOException {
+    for (var host : hosts) {
+      host.agent();
+    }
+  }
+
   /** Copies consoles and the output of all commands to {@code target}. */
   public void keepLogs(Path target) throws IOException {
     try (var files = Files.walk(folder)) {

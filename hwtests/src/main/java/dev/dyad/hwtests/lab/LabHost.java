@@ -46,6 +46,7 @@ public final class LabHost implements AutoCloseable {
   private final CompletableFuture<Boolean> ready = new CompletableFuture<>();
   private final String idPrefix = "j" + ProcessHandle.current().pid() + "-" + Long.toString(System.nanoTime() & 0xffffff, 36) + "-";
   private int nextJob;
+  private @Nullable LabJob agent;
   private boolean linkUp = true;
   private boolean netem;
 
@@ -176,7 +177,31 @@ public final class LabHost implements AutoCloseable {
     return start(command).succeed(Duration.ofSeconds(60));
   }
 
-  /** Starts a class of this JVM's class path in a JVM on the host. */
+  /**
+   * Starts a class of this JVM's class path in the host's JVM that stays ({@link LabAgent}). A signal to the job is one to that JVM and all that it
+   * runs; the next class then gets a new one.
+   */
+  public LabJob start(Class<?> main, List<String> arguments) throws IOException {
+    var within = agent();
+    var id = idPrefix + nextJob++;
+    var job = new LabJob(this, id, main.getName() + " " + String.join(" ", arguments), folder.resolve("out" + number), within);
+    submit(job, "feed " + LabAgent.order(within.id(), id, main, arguments));
+    return job;
+  }
+
+  /** The JVM for {@link #start(Class, List)}, on its way up unless it is there. */
+  LabJob agent() throws IOException {
+    var known = agent;
+    if (known == null || known.hasEnded()) {
+      var id = idPrefix + nextJob++;
+      known = new LabJob(this, id, "agent", folder.resolve("out" + number), null);
+      agent = known;
+      submit(known, "serve " + JavaCommand.of(LabAgent.class, List.of(), List.of(id)));
+    }
+    return known;
+  }
+
+  /** Starts a class of this JVM's class path in a JVM of its own on the host. */
   public LabJob java(Class<?> main, List<String> options, List<String> arguments) throws IOException {
     return start(JavaCommand.of(main, options, arguments));
   }
@@ -187,14 +212,17 @@ public final class LabHost implements AutoCloseable {
   }
 
   private LabJob submit(String line, String command) throws IOException {
-    var id = idPrefix + nextJob++;
-    var job = new LabJob(this, id, command, folder.resolve("out" + number));
-    jobs.put(id, job);
-    send(id + " " + line);
+    var job = new LabJob(this, idPrefix + nextJob++, command, folder.resolve("out" + number), null);
+    submit(job, line);
+    return job;
+  }
+
+  private void submit(LabJob job, String line) throws IOException {
+    jobs.put(job.id(), job);
+    send(job.id() + " " + line);
     if (!process.isAlive()) {
       lose(new IOException("lab host " + number + " is gone"));
     }
-    return job;
   }
 
   /** Power loss. */
@@ -263,7 +291,7 @@ public final class LabHost implements AutoCloseable {
       setLink(true);
     }
     for (var job : jobs.values()) {
-      if (!job.hasEnded()) {
+      if (!job.hasEnded() && job != agent) {
         job.signal("KILL");
         job.await(Duration.ofSeconds(10));
       }
@@ -310,7 +338,9 @@ public final class LabHost implements AutoCloseable {
       case "exit" -> {
         var job = jobs.get(words[0]);
         if (job != null && words.length > 2) {
-          job.exit.complete(Integer.parseInt(words[2]));
+          int code = Integer.parseInt(words[2]);
+          job.exit.complete(code);
+          jobs.values().stream().filter(other -> job.equals(other.within)).forEach(other -> other.exit.complete(code));
         }
       }
       default -> { } // half a line from before we attached

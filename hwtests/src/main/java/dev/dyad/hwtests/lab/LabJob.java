@@ -13,7 +13,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
-/** A command that runs, or ran, inside a lab host. Its output appears here while it runs. */
+/** A command or class that runs, or ran, inside a lab host. Its output appears here while it runs. */
 public final class LabJob {
   private static final int POLL_MILLIS = 10;
 
@@ -24,13 +24,21 @@ public final class LabJob {
   private final Path err;
   final CompletableFuture<Integer> exit = new CompletableFuture<>();
 
-  LabJob(LabHost host, String id, String command, Path results) {
+  /** The process that runs it, if it has none of its own; ends with it. */
+  final @Nullable LabJob within;
+
+  LabJob(LabHost host, String id, String command, Path results, @Nullable LabJob within) {
     this.host = host;
     this.id = id;
+    this.within = within;
     // A class path says little; the words after it do.
     this.command = command.replaceAll(" -cp \\S+", "");
     out = results.resolve(id + ".out");
     err = results.resolve(id + ".err");
+  }
+
+  String id() {
+    return id;
   }
 
   /** Waits for the command's end and gives its exit code. */
@@ -96,7 +104,7 @@ public final class LabJob {
   /** Sends a signal, such as {@code KILL}, {@code STOP} or {@code CONT}, to the command and all that it started. */
   public void signal(String name) throws IOException {
     if (!exit.isDone()) {
-      host.send(id + " kill " + name);
+      host.send((within == null ? id : within.id) + " kill " + name);
     }
   }
 

@@ -67,6 +67,7 @@ public final class LabExtension implements ParameterResolver, BeforeEachCallback
       Assumptions.abort(holder.unavailable);
     } else {
       holder.lab.restore();
+      holder.lab.startAgents();
     }
   }
 

@@ -15,7 +15,7 @@ import org.junit.jupiter.api.Test;
 import org.opentest4j.TestAbortedException;
 
 /**
- * Runs the {@code @Test} methods of a class inside a lab host, all in one JVM, and reports each as a test of its own here. A
+ * Runs the {@code @Test} methods of a class inside a lab host and reports each as a test of its own here. A
  * skipped one is a failure: the lab has what the class needs.
  */
 public final class TestsInHost {
@@ -23,7 +23,7 @@ public final class TestsInHost {
 
   /** The results of {@code type}'s tests on {@code host}. */
   public static List<DynamicTest> of(LabHost host, Class<?> type, Duration bound) throws IOException {
-    var job = host.java(TestsInHost.class, List.of("-Ddyad.lab.inside=true"), List.of(type.getName()));
+    var job = host.start(TestsInHost.class, List.of(type.getName()));
     job.await(bound);
     var output = job.output();
     var tests = new ArrayList<DynamicTest>();
@@ -63,7 +63,9 @@ public final class TestsInHost {
       }
       System.err.printf("%s took %d ms%n", method.getName(), (System.nanoTime() - start) / 1_000_000);
     }
-    System.exit(failures == 0 ? 0 : 1);
+    if (failures > 0) {
+      throw new IllegalStateException(failures + " did not pass");
+    }
   }
 
   private static void call(Object instance, Class<? extends java.lang.annotation.Annotation> when) throws ReflectiveOperationException {

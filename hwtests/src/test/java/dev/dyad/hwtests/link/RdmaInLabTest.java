@@ -124,9 +124,9 @@ final class RdmaInLabTest {
   }
 
   private void start(Lab lab, int rounds, double seconds) throws IOException {
-    receiver = lab.host(2).java(LinkPeer.class, List.of(), List.of("receive", String.valueOf(rounds)));
+    receiver = lab.host(2).start(LinkPeer.class, List.of("receive", String.valueOf(rounds)));
     job(receiver).awaitOutput("^listening", BOUND);
-    sender = lab.host(1).java(LinkPeer.class, List.of(),
+    sender = lab.host(1).start(LinkPeer.class,
         List.of("send", String.valueOf(rounds), lab.host(2).address(), String.valueOf(seconds), String.valueOf(EPOCH_BYTES)));
   }
 

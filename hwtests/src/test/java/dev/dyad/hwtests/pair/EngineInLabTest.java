@@ -191,7 +191,7 @@ final class EngineInLabTest {
   private LabJob start(Lab lab, int number, String... words) throws IOException {
     var all = new ArrayList<>(List.of(words));
     all.addAll(List.of("peer=" + lab.host(3 - number).address(), "bound=" + DETECTOR_MILLIS, "writes=" + WRITES, "arbiter=http://" + LabHost.WITNESS + ":" + port()));
-    return lab.host(number).java(NodePeer.class, List.of(), all);
+    return lab.host(number).start(NodePeer.class, all);
   }
 
   private int port() {
