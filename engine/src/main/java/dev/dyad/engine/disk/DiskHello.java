@@ -16,7 +16,8 @@ final class DiskHello {
 
   private DiskHello() {}
 
-  static void write(long at, DiskGeometry geometry, DiskMetadata metadata, int flags, int decision, long epochBytesMax) {
+  static void write(long at, DiskMetadata metadata, int flags, int decision, long epochBytesMax) {
+    DiskGeometry geometry = metadata.geometry();
     Memory.putLong(at + dyad_disk_hello.set_id$offset(), metadata.setIdLow());
     Memory.putLong(at + dyad_disk_hello.set_id$offset() + 8, metadata.setIdHigh());
     Memory.putLong(at + dyad_disk_hello.bytes$offset(), geometry.bytes());
@@ -43,7 +44,8 @@ final class DiskHello {
   }
 
   /** Why that disk cannot be the other half of ours whatever its history, as a decision; NONE when it can. */
-  static int refusal(long at, DiskGeometry geometry, DiskMetadata metadata, int flags) {
+  static int refusal(long at, DiskMetadata metadata, int flags) {
+    DiskGeometry geometry = metadata.geometry();
     if (Memory.getLong(at + dyad_disk_hello.bytes$offset()) != geometry.bytes()) {
       return DYAD_DISK_REFUSED_SIZE();
     }

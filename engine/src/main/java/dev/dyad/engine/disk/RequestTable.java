@@ -2,7 +2,7 @@ package dev.dyad.engine.disk;
 
 /**
  * Requests of the guest that have no answer yet, as columns; the waiting ones in the order in which they came. Owned by its
- * {@link MirroredDisk}.
+ * {@link GuestRequests}.
  */
 final class RequestTable {
   static final int FREE = 0;
@@ -26,8 +26,8 @@ final class RequestTable {
   final int[] state;
   final int[] use;
 
-  /** Which set of sent marks a write belongs to, see {@link MirroredDisk}. */
-  final int[] markSet;
+  /** Which marks a write belongs to, see {@link DifferenceMarks#writeBegun}. */
+  final int[] markSide;
 
   private final int[] free;
   private int freeCount;
@@ -44,7 +44,7 @@ final class RequestTable {
     tag = new long[capacity];
     state = new int[capacity];
     use = new int[capacity];
-    markSet = new int[capacity];
+    markSide = new int[capacity];
     free = new int[capacity];
     queue = new int[2 * capacity]; // places that are gone stay until compact
     for (int i = 0; i < capacity; i++) {

@@ -5,7 +5,7 @@ import dev.dyad.bindings.linux.Memory;
 
 /**
  * Brings a standby's disk level while the guest runs: which blocks are compared by checksum, which are sent, how fast, and how far it
- * is. Owns the buffers; the {@link MirroredDisk} reads into them and sends from them.
+ * is. Owns the buffers; the {@link Leveller} reads into them and sends from them.
  *
  * <p>A piece is a range that is being read or waits to be sent. A guest's write that touches it meanwhile makes it stale: it is done
  * again, since what was read may be older than what the ring already carries.
@@ -234,7 +234,6 @@ public final class Resync implements AutoCloseable {
 
   void copied(int piece) {
     copiedBytes += bytes(piece);
-    dirty.clear(firstBlock[piece], blockCount[piece]);
     state[piece] = FREE;
   }
 

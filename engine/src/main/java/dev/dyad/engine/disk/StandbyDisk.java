@@ -216,7 +216,7 @@ public final class StandbyDisk implements StandbyEpochs, AutoCloseable {
       if (at == 0) {
         return;
       }
-      DiskHello.write(at, geometry, metadata, flags, DYAD_DISK_DECISION_NONE(), epochBytesMax());
+      DiskHello.write(at, metadata, flags, DYAD_DISK_DECISION_NONE(), epochBytesMax());
       channel.send(FrameType.DISK_HELLO, length, 0);
       greeted = true;
     }
