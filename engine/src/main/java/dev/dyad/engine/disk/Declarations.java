@@ -110,7 +110,7 @@ public final class Declarations {
   private static void replay(Path image, UringDisk data, DiskMetadata metadata) {
     UringDisk log = UringDisk.open(DiskFiles.log(image).toString(), 16);
     try {
-      LogFile.replay(log, data, metadata.logId(), data.transferBytesMax());
+      LogReplay.run(log, data, metadata.logId(), data.transferBytesMax());
     } finally {
       log.close();
     }

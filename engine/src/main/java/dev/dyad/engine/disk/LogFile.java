@@ -5,14 +5,10 @@ import static dev.dyad.engine.disk.BlockDevice.READ;
 import static dev.dyad.engine.disk.BlockDevice.WRITE;
 
 import dev.dyad.bindings.linux.Mapping;
-import dev.dyad.bindings.linux.Memory;
-import dev.dyad.engine.wire.Crc32c;
-import java.util.ArrayList;
-import java.util.List;
 
 /**
  * The log file of a standby: appends batches of a {@link WriteLog}, one at a time, makes them durable, starts over when nothing in it is
- * needed, and brings back what was whole after a loss of power. Owns the device.
+ * needed. Owns the device. What it is for after a loss of power: {@link LogReplay}.
  */
 final class LogFile implements BlockDevice.Completions, AutoCloseable {
   private static final long TAG_HEAD = 1;
@@ -194,75 +190,6 @@ final class LogFile implements BlockDevice.Completions, AutoCloseable {
         sealWritten = sealWriting;
         sealedEntries = sealTailWriting;
       }
-    }
-  }
-
-  /**
-   * Applies to an image what was whole in a log when its host lost power: every epoch up to the last seal in it. Waits.
-   *
-   * @return number of writes applied
-   */
-  static int replay(BlockDevice device, BlockDevice image, long logId, int dataBytesMax) {
-    try (Mapping memory = Mapping.anonymous(HEAD + (long) dataBytesMax)) {
-      long at = memory.hostVirt();
-      long data = at + HEAD;
-      Crc32c crc = new Crc32c(at, HEAD + (long) dataBytesMax);
-      List<Long> batches = new ArrayList<>();
-      int whole = 0;
-      long lastSeal = -1;
-      long base = -1;
-      long position = 0;
-      while (position + HEAD <= device.bytes()) {
-        SyncIo.transfer(device, READ, position, HEAD, at);
-        if (!WriteLog.isBatch(at, logId, batches.size())) {
-          break;
-        }
-        int bytes = WriteLog.batchDataBytes(at);
-        if (bytes > dataBytesMax || position + HEAD + bytes > device.bytes()) {
-          break;
-        }
-        if (bytes > 0) {
-          SyncIo.transfer(device, READ, position + HEAD, bytes, data);
-          if (crc.of(data, bytes) != WriteLog.batchDataCrc(at)) {
-            break;
-          }
-        }
-        batches.add(position);
-        if (WriteLog.batchSeal(at) >= 0) {
-          whole = batches.size();
-          lastSeal = WriteLog.batchSeal(at);
-          base = WriteLog.batchBase(at);
-        }
-        position += HEAD + bytes;
-      }
-      int writes = 0;
-      for (int batch = 0; batch < whole; batch++) {
-        SyncIo.transfer(device, READ, batches.get(batch), HEAD, at);
-        int bytes = WriteLog.batchDataBytes(at);
-        if (bytes > 0) {
-          SyncIo.transfer(device, READ, batches.get(batch) + HEAD, bytes, data);
-        }
-        for (int k = 0; k < WriteLog.batchCount(at); k++) {
-          long entry = WriteLog.batchEntry(at, k);
-          long epoch = Memory.getLong(entry + 24);
-          if (epoch > lastSeal || epoch <= base) {
-            continue;
-          }
-          writes++;
-          int op = Memory.getInt(entry);
-          long offset = Memory.getLong(entry + 8);
-          long length = Memory.getLong(entry + 16);
-          if (op == WRITE) {
-            SyncIo.transfer(image, WRITE, offset, (int) length, data + Memory.getInt(entry + 4));
-          } else {
-            SyncIo.clear(image, op, offset, length);
-          }
-        }
-      }
-      if (writes > 0) {
-        SyncIo.flush(image);
-      }
-      return writes;
     }
   }
 
