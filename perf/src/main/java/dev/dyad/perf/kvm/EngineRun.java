@@ -46,6 +46,7 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
   private final long[] seen;
   private boolean ready;
   private long acknowledged = -1;
+  private long sealedAt;
   private String problem = "";
 
   /**
@@ -118,8 +119,8 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
         writesBefore = writes(guest);
       }
       awaitRounds(guest, early, link, writer);
-      while (!writer.delivered()) {
-        turn(link, writer); // applied, too: as in C, one epoch is on its way at a time
+      while (link.released() < sealedAt) {
+        turn(link, writer); // the last epoch applied, too: as in C, one is on its way at a time
       }
       long start = System.nanoTime();
       cutter.cut(NOTHING, this);
@@ -179,6 +180,7 @@ final class EngineRun implements EpochWriter.Listener, EpochCutter.Overflow {
     ship(link, writer, cutter.ramPages(), cutter.snapshotVirt());
     ship(link, writer, cutter.statePages(), cutter.stateVirt());
     writer.seal(cutter.stateBytes(), System.nanoTime());
+    sealedAt = writer.writtenBytes();
     while (acknowledged < epoch) {
       turn(link, writer);
     }
