@@ -85,6 +85,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private @Nullable BaselineSender baseline;
   private boolean linkReady;
   private long offeredNanos;
+  private long signNanos;
   private boolean linkBroken;
   private String linkProblem = "";
 
@@ -187,6 +188,8 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     linkReady = false;
     linkBroken = false;
     offeredNanos = Clocks.bootNs();
+    signNanos = offeredNanos;
+    why = "the standby builds its machine";
     fresh.begin(protocol.openEpoch(), true);
     if (!fresh.sendMachine(machineKind, machineDescription) || !fresh.sendMemory(hypervisor.memory())) {
       dropLink("the machine's description does not fit the link's ring");
@@ -301,7 +304,16 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     if (heartbeatDue) {
       heartbeatDue = !present.heartbeat(Clocks.bootNs());
     }
+    if (!linkReady && nanosUntilSign() <= 0) {
+      signNanos = Clocks.bootNs();
+      var _ = present.heartbeat(signNanos); // one that finds no room says nothing that the full ring does not
+    }
     return work;
+  }
+
+  /** The protocol's heartbeats begin when the standby's machine is ready; until then it must know that it still builds for somebody. */
+  private long nanosUntilSign() {
+    return signNanos + config.epochs().heartbeatNanos() - Clocks.bootNs();
   }
 
   private int stepBaseline() {
@@ -463,6 +475,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     if (present != null && !present.prepareToWait()) {
       return;
     }
+    if (present != null && !linkReady) {
+      timeout = Math.clamp(nanosUntilSign(), 0, timeout);
+    }
     if (shipping != Shipping.IDLE || baseline != null || early.isUnderWay()) {
       timeout = Math.min(timeout, 1_000_000L);
     } else if (early.isOn() && protocol.state().holdsPerEpoch()) {
@@ -486,6 +501,9 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     if (attached && protocol.link() == number) {
       protocol.onLinkLost(number, LinkEnd.CLOSED, Clocks.bootNs());
       carryOut();
+    } else if (!attached) {
+      why = "the standby's machine did not get ready: " + problem;
+      LOG.log(Level.WARNING, "not protected: {0}", why);
     }
   }
 

@@ -5,6 +5,7 @@ import static dev.dyad.bindings.abi.linux.linux_h.POLLOUT;
 
 import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.EventFd;
+import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Poll;
 import dev.dyad.engine.epoch.DropReason;
 import dev.dyad.engine.epoch.EpochConfig;
@@ -38,7 +39,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     /** Ask the arbiter, then post onGranted, onDenied or onArbiterUnreachable. */
     void requestGeneration(long generation);
 
-    /** Build a machine like the primary's, then post {@link #attachMachine} or {@link #refuseMachine}. */
+    /** Build a machine like the primary's, then call {@link #attachMachine} or {@link #refuseMachine} for this memory. */
     void buildMachine(int kind, byte[] description, GuestMemory memory);
 
     /** The machine is not needed any more. */
@@ -59,12 +60,19 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private static final long EPOCH_BYTES_KEPT = 64L << 20;
   private static final long APPLY_BUDGET_BYTES = 2L << 20;
 
+  /**
+   * A primary that says nothing for so many times the detector's bound while its machine is being built is gone. Nothing can be taken over yet, and a machine is
+   * not begun anew for a short silence.
+   */
+  private static final int BUILDING_DETECTORS = 10;
+
   /** More than a primary's window. */
   private static final int WHOLE_MAX = 64;
 
   private final Control control;
   private final @Nullable ReceivingDisk disk;
   private final EpochMetrics metrics;
+  private final long buildingNanos;
   private final StandbyProtocol protocol;
   private final Mailbox posted = new Mailbox();
   private final EventFd doorbell = new EventFd();
@@ -79,7 +87,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   private @Nullable GuestMemory memory;
   private long linkGeneration;
   private long baselineEpoch;
-  private long stateVirt;
+  private @Nullable Mapping stateBlock;
   private boolean attached;
   private boolean linkEnded;
   private String linkProblem = "";
@@ -113,6 +121,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     this.disk = disk;
     this.metrics = metrics;
     this.idle = idle;
+    buildingNanos = BUILDING_DETECTORS * epochs.detectorNanos();
     protocol = new StandbyProtocol(epochs, this);
     if (disk != null) {
       disk.onNews(doorbell::signal);
@@ -161,23 +170,38 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     attached = false;
     linkEnded = false;
     acknowledged = PrimaryProtocol.NO_EPOCH;
+    heardNanos = Clocks.bootNs();
     why = "a primary is connected, the machine is being built";
   }
 
-  /** The machine that {@link Control#buildMachine} was asked for. To be posted. */
-  void attachMachine(StandbyMachine built, long stateBlock) {
+  /**
+   * The machine that {@link Control#buildMachine} was asked for. It is discarded when the primary that it was built for has gone. Any thread.
+   *
+   * @param layout the memory that it was asked for with
+   * @param state room for the machine's state, the loop's from now on
+   */
+  void attachMachine(GuestMemory layout, StandbyMachine built, Mapping state) {
+    post(
+        () -> attach(layout, built, state),
+        () -> {
+          built.close();
+          state.close();
+        });
+  }
+
+  private void attach(GuestMemory layout, StandbyMachine built, Mapping state) {
     EpochReader present = reader;
-    GuestMemory layout = memory;
-    if (present == null || layout == null || linkEnded || machine != null) {
+    if (present == null || memory != layout || linkEnded || machine != null) {
       control.discardMachine(built);
+      state.close();
       return;
     }
     long[] blocks = new long[layout.blocks().size() + 1];
     for (int i = 0; i < blocks.length - 1; i++) {
       blocks[i] = built.hostVirt(i);
     }
-    blocks[blocks.length - 1] = stateBlock;
-    stateVirt = stateBlock;
+    blocks[blocks.length - 1] = state.hostVirt();
+    stateBlock = state;
     machine = built;
     present.attach(new Replica(layout, blocks));
     attached = true;
@@ -188,14 +212,19 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     carryOut();
   }
 
-  /** No machine like the primary's can be built here. To be posted. */
-  void refuseMachine(String line) {
-    why = line;
+  /** No machine like the primary's can be built here. Any thread. */
+  void refuseMachine(GuestMemory layout, String line) {
+    post(() -> refuse(layout, line));
+  }
+
+  private void refuse(GuestMemory layout, String line) {
     EpochReader present = reader;
-    if (present != null) {
-      present.leave(Reason.MACHINE, 0, 0);
-      present.poll();
+    if (present == null || memory != layout) {
+      return; // that primary has gone
     }
+    why = line;
+    present.leave(Reason.MACHINE, 0, 0);
+    present.poll();
     closeLink();
   }
 
@@ -226,6 +255,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
       failure = e;
     } finally {
       posted.end();
+      dropMachine(); // unless it was promoted
       closeLink();
       publish();
     }
@@ -233,6 +263,10 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   void closeAll() {
     posted.end(); // also when the loop was never started
+    if (stateBlock != null) {
+      stateBlock.close();
+      stateBlock = null;
+    }
     waits.close();
     doorbell.close();
   }
@@ -248,17 +282,25 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     int work = present.poll();
     if (activity != presentLink.activity()) {
       activity = presentLink.activity();
+      // Read after the bytes were: the lease rests on it.
+      heardNanos = Clocks.bootNs();
       if (attached) {
-        // Read after the bytes were: the lease rests on it.
-        heardNanos = Clocks.bootNs();
         protocol.onHeard(linkNumber, heardNanos);
       }
     }
     if (!presentLink.isUp() && !linkEnded) {
       lose(LinkEnd.CLOSED, presentLink.failure());
     }
+    if (!attached && !linkEnded && nanosUntilGivenUp() <= 0) {
+      lose(LinkEnd.SILENT, "nothing came for " + buildingNanos / 1_000_000 + " ms");
+    }
     carryOut();
     return work;
+  }
+
+  /** While the machine is being built, which no other detector watches. */
+  private long nanosUntilGivenUp() {
+    return heardNanos + buildingNanos - Clocks.bootNs();
   }
 
   /** Tells the protocol of epochs that are whole in memory and, where there is one, on the disk. */
@@ -306,6 +348,8 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
         if (attached) {
           protocol.onLinkLost(linkNumber, lost, Clocks.bootNs());
         } else {
+          why = "the primary has gone before its machine was built: " + linkProblem;
+          LOG.log(Level.WARNING, why);
           closeLink();
         }
       } else {
@@ -339,7 +383,8 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     }
     waits.set(0, doorbell.fd(), POLLIN());
     waits.set(1, present == null ? -1 : present.pollFd(), present == null ? 0 : present.pollEvents());
-    waits.awaitNanos(protocol.nanosUntilTick(Clocks.bootNs()));
+    long timeout = protocol.nanosUntilTick(Clocks.bootNs());
+    waits.awaitNanos(present == null || attached ? timeout : Math.clamp(nanosUntilGivenUp(), 0, timeout));
     if (waits.ready(0) != 0) {
       doorbell.drain();
     }
@@ -387,6 +432,11 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     if (present != null) {
       machine = null;
       control.discardMachine(present);
+      Mapping state = stateBlock;
+      if (state != null) {
+        state.close();
+        stateBlock = null;
+      }
     }
   }
 
@@ -435,6 +485,7 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
     if (attached) {
       protocol.onGoodbye(linkNumber, Goodbye.DETACH, protocol.wholeEpoch(), Clocks.bootNs());
     } else {
+      linkProblem = why;
       lostWanted = LinkEnd.GOODBYE;
     }
   }
@@ -489,9 +540,11 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
   public void promote(long ofGeneration, long epoch) {
     StandbyMachine present = machine;
     EpochReader presentReader = reader;
-    if (present == null || presentReader == null) {
+    Mapping state = stateBlock;
+    if (present == null || presentReader == null || state == null) {
       throw new IllegalStateException("promotion without a replica");
     }
+    long stateVirt = state.hostVirt();
     // Also after a handover, whose link is still up: before the guest runs here, nobody else can write here.
     fenceLink();
     int bytes = presentReader.appliedStateBytes();

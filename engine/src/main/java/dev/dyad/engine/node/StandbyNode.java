@@ -28,6 +28,7 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 
@@ -80,7 +81,6 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
   private volatile @Nullable Arbiter arbiter;
   private volatile String identity = "";
   private final AtomicBoolean listening = new AtomicBoolean(true);
-  private @Nullable Mapping stateBlock;
 
   public StandbyNode(StandbyConfig config, Host host) {
     this(config, host, null);
@@ -224,34 +224,35 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
         throw new IllegalArgumentException(
             "detector bound of the primary is " + announced.detectorNanos() / 1e6 + " ms, here it is " + config.epochs().detectorNanos() / 1e6 + " ms; start both with the same --bound");
       }
-      Arbiter opened = host.arbiter(announced);
-      StandbyMachine machine = host.build(kind, announced, memory);
-      Mapping state = Mapping.anonymous(memory.state().bytes());
-      Arbiter before = arbiter;
-      Mapping stateBefore = stateBlock;
-      arbiter = opened;
-      stateBlock = state;
-      envelope = announced;
+      adopt(announced, memory, host.build(kind, announced, memory));
+    } catch (RuntimeException e) {
+      loop.refuseMachine(memory, String.valueOf(e.getMessage()));
+    }
+  }
+
+  private void adopt(MachineEnvelope announced, GuestMemory memory, StandbyMachine machine) {
+    try {
       identity = host.identity(machine);
-      loop.post(
-          () -> {
-            loop.attachMachine(machine, state.hostVirt());
-            if (stateBefore != null) {
-              stateBefore.close();
-            }
-          });
+      Arbiter before = arbiter;
+      arbiter = host.arbiter(announced);
+      envelope = announced;
       if (before != null) {
         before.close();
       }
+      loop.attachMachine(memory, machine, Mapping.anonymous(memory.state().bytes()));
     } catch (RuntimeException e) {
-      String line = String.valueOf(e.getMessage());
-      loop.post(() -> loop.refuseMachine(line));
+      machine.close();
+      throw e;
     }
   }
 
   @Override
   public void discardMachine(StandbyMachine machine) {
-    control.execute(machine::close);
+    try {
+      control.execute(machine::close);
+    } catch (RejectedExecutionException e) {
+      machine.close(); // this node is being closed
+    }
   }
 
   @Override
@@ -305,10 +306,6 @@ public final class StandbyNode implements AutoCloseable, StandbyLoop.Control {
     control.shutdown();
     if (!thread.isAlive()) {
       loop.closeAll();
-      Mapping state = stateBlock;
-      if (state != null) {
-        state.close();
-      }
       Arbiter present = arbiter;
       if (present != null) {
         present.close();

@@ -12,6 +12,7 @@ final class FakeStandbyMachine implements StandbyMachine {
   private volatile long writes = -1;
   private volatile long asked;
   private volatile long answered;
+  private volatile boolean closed;
 
   FakeStandbyMachine(GuestMemory memory) {
     this.memory = memory;
@@ -59,8 +60,13 @@ final class FakeStandbyMachine implements StandbyMachine {
     return newest;
   }
 
+  boolean isClosed() {
+    return closed;
+  }
+
   @Override
   public void close() {
+    closed = true;
     ram.close();
   }
 }
