@@ -57,9 +57,18 @@ public final class Dyad implements Runnable {
   }
 
   public static void main(String[] args) {
+    logInOneLine();
     int code = commandLine().execute(args);
     System.out.flush();
     System.exit(code);
+  }
+
+  /** One line an event, without the class that told it; {@code -Djava.util.logging.config.file} still decides all of it. */
+  private static void logInOneLine() {
+    String key = "java.util.logging.SimpleFormatter.format";
+    if (System.getProperty(key) == null) {
+      System.setProperty(key, "%1$tF %1$tT %4$s %3$s: %5$s%6$s%n");
+    }
   }
 
   private static int reportUsage(ParameterException problem, String[] args) {
