@@ -54,6 +54,38 @@ class WriteTrackingTest {
   }
 
   @Test
+  void shouldFindTheOnePageOfAHugePageThatWasWritten() {
+    assumeAsync();
+    long huge = 2L << 20;
+    try (Mapping memory = Mapping.anonymousLarge(3 * huge);
+        Userfaultfd tracker = Userfaultfd.create(true);
+        PagemapScan scan = PagemapScan.open(0, 16)) {
+      long start = (memory.hostVirt() + huge - 1) / huge * huge;
+      Memory.fill(start, huge, (byte) 7);
+      long end = start + 2 * huge; // the second one is not there yet
+      assumeTrue(scan.scan(start, end, 0, PAGE_IS_HUGE()) == 1, "no transparent huge page was given");
+      assertEquals(0, tracker.enable(ASYNC));
+      assertEquals(0, tracker.register(start, 2 * huge, UFFDIO_REGISTER_MODE_WP()));
+      assertEquals(0, tracker.protect(start, 2 * huge));
+      assertEquals(0, scan.harvest(start, end));
+
+      for (int round = 0; round < 3; round++) {
+        long first = start + (17L + round) * Mapping.PAGE_BYTES;
+        long second = start + huge + (5L + round) * Mapping.PAGE_BYTES;
+        Memory.putByte(first + 9, (byte) 1);
+        Memory.putByte(second, (byte) 1);
+        assertEquals(2, scan.harvest(start, end), "round " + round);
+        assertEquals(first, scan.startVirt(0));
+        assertEquals(first + Mapping.PAGE_BYTES, scan.endVirt(0));
+        assertEquals(second, scan.startVirt(1));
+        assertEquals(second + Mapping.PAGE_BYTES, scan.endVirt(1));
+        assertEquals(0, scan.harvest(start, end), "protected again");
+      }
+      assertEquals(7, Memory.getByte(start + 18L * Mapping.PAGE_BYTES + 10), "what was there before stays");
+    }
+  }
+
+  @Test
   void shouldStopWhereTheListIsFullAndGoOnFromThere() {
     assumeAsync();
     try (Mapping memory = Mapping.anonymous(BYTES);
