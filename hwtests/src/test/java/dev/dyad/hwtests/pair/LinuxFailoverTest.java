@@ -114,6 +114,28 @@ class LinuxFailoverTest {
   }
 
   @Test
+  void shouldKeepNoQemuWhenThePrimaryDiesWhileItIsBuiltAndProtectTheNextOne() throws Exception {
+    try (LinuxPair pair = new LinuxPair(LinuxPair.Options.patient())) {
+      pair.startGuest();
+      pair.startStandby(1);
+      pair.startAttach();
+      pair.awaitStandby(BOUND, report -> report.get("why").text().contains("machine is being built"));
+      pair.killAttachOnly();
+
+      pair.awaitStandby(BOUND, report -> report.get("why").text().contains("gone before its machine was built"));
+      long giveUpAt = System.nanoTime() + BOUND.toNanos();
+      while (pair.standby().descendants().findAny().isPresent()) {
+        assertTrue(System.nanoTime() < giveUpAt, "a QEMU that nobody needs stays\n" + pair.logs());
+        Thread.sleep(50);
+      }
+      assertTrue(pair.standby().isAlive() && pair.qemu().isAlive(), pair.logs());
+
+      pair.startAttach();
+      pair.awaitProtected(BOUND);
+    }
+  }
+
+  @Test
   void shouldReleaseNothingWhenAFrozenPrimaryWakesUp() throws Exception {
     try (LinuxPair pair = protectedPair(LinuxPair.Options.patient())) {
       RedisClient client = pair.startClient();
