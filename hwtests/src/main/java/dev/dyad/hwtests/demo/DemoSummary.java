@@ -17,7 +17,7 @@ record DemoSummary(
   record Pauses(double p50, double p95, double p99, double max) {}
 
   /**
-   * @param allocatedBytesPerEpoch on the Java heap by the epoch thread, in the last 100 epochs or more that were measured before a kill; null when too few were
+   * @param allocatedBytesPerEpoch on the Java heap by the epoch thread, the least of the windows of 100 epochs or more before the first kill; null when there were too few epochs
    * @param checksumRight whether the guest's memory and registers came to the same as without any kill
    */
   record Inside(@Nullable Double allocatedBytesPerEpoch, boolean checksumRight) {}
