@@ -12,8 +12,15 @@ import org.jspecify.annotations.Nullable;
  * Runnable} is made beforehand.
  */
 public final class DiskThread implements AutoCloseable {
-  private static final int SPINS = 2_000;
+  /** Turns without work before it rests. Where cores are few, the one that it spins on is missed by whoever it waits for. */
+  private static final int SPINS = Runtime.getRuntime().availableProcessors() > 4 ? 2_000 : 100;
+
   private static final long PARK_NANOS = 50_000;
+
+  /** A caller spins for what an awake thread needs to hear it, not for what a sleeping one needs to get a core. */
+  private static final int CALLER_SPINS = 200;
+
+  private static final long CALLER_PARK_NANOS = 1_000_000;
 
   /** What the thread does. */
   public interface Turn {
@@ -27,6 +34,9 @@ public final class DiskThread implements AutoCloseable {
   private final boolean busy;
   /** Calls that were carried out; written by the thread alone. */
   private volatile long finished;
+
+  /** Who sleeps until its call is carried out. */
+  private volatile @Nullable Thread caller;
 
   private volatile boolean stop;
   private volatile @Nullable Throwable failure;
@@ -54,6 +64,7 @@ public final class DiskThread implements AutoCloseable {
           call.set(null);
           wanted.run();
           finished = ++carriedOut;
+          LockSupport.unpark(caller); // it set itself before it looked at finished
           idle = 0;
         }
         if (turn.poll(System.nanoTime()) > 0) {
@@ -78,10 +89,18 @@ public final class DiskThread implements AutoCloseable {
     long before = finished;
     call.set(wanted);
     LockSupport.unpark(thread);
-    while (finished == before) {
-      requireAlive();
+    for (int spins = 0; finished == before && spins < CALLER_SPINS; spins++) {
       Thread.onSpinWait();
     }
+    if (finished != before) {
+      return;
+    }
+    caller = Thread.currentThread();
+    while (finished == before) {
+      requireAlive();
+      LockSupport.parkNanos(CALLER_PARK_NANOS);
+    }
+    caller = null;
   }
 
   private void requireAlive() {
