@@ -80,13 +80,15 @@ public final class ProtectCommand implements Callable<Integer> {
   @ArgGroup(validate = false, heading = TuningOptions.HEADING)
   private TuningOptions tuning = new TuningOptions();
 
+  @Mixin private DiskChoice disk = new DiskChoice();
+
   @Mixin private NodeOptions options = new NodeOptions();
 
   @Override
   public Integer call() throws InterruptedException {
     ProtectedMicroVm.Options wanted =
         new ProtectedMicroVm.Options(
-            name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, options.linkConfig());
+            name, standby, options.sharedKey(), options.epochs(periodNanos, adaptive), options.arbiterFor(standby), options.busyPoll, options.core, options.linkConfig(), disk.chosen());
     Path kernel = what == null ? null : what.kernel;
     try (StopSignal stop = new StopSignal();
         ProtectedMicroVm running = kernel == null ? builtin(wanted) : linux(kernel, wanted)) {

@@ -92,8 +92,9 @@ public final class ProtectedMicroVm implements AutoCloseable {
    * @param append words for its command line, after those that the machine needs
    */
   public record Kernel(Path file, @Nullable Path initrd, String append, long memoryBytes, int vcpus) {
-    private LinuxImage image() {
-      return LinuxImage.of(file, initrd, (LinuxImage.MACHINE_OPTIONS + " " + append).strip());
+    private LinuxImage image(boolean disk) {
+      String devices = disk ? LinuxImage.MACHINE_OPTIONS + " " + LinuxImage.DISK_OPTIONS : LinuxImage.MACHINE_OPTIONS;
+      return LinuxImage.of(file, initrd, (devices + " " + append).strip());
     }
   }
 
@@ -238,7 +239,7 @@ public final class ProtectedMicroVm implements AutoCloseable {
   public static ProtectedMicroVm boot(Kernel wanted, MicroVmPlace place, Options options) {
     SocketAddress udp = place.udp() != null ? place.udp() : SocketAddress.inet("127.0.0.1", 0);
     return boot(
-        wanted.image(), new MicroVmDescription(wanted.memoryBytes(), wanted.vcpus(), MicroVmConfig.MAC, BuiltinGuest.ADDRESS, udp.toInet().getPort(), udp, tapName(place), false), place, options);
+        wanted.image(options.disk() != null), new MicroVmDescription(wanted.memoryBytes(), wanted.vcpus(), MicroVmConfig.MAC, BuiltinGuest.ADDRESS, udp.toInet().getPort(), udp, tapName(place), false), place, options);
   }
 
   private static String tapName(MicroVmPlace place) {

@@ -9,6 +9,7 @@ import dev.dyad.engine.vm.kvm.MicroVmConfig;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuestStatus;
 import dev.dyad.engine.json.Json;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.net.DatagramSocket;
 import java.net.InetAddress;
@@ -35,6 +36,9 @@ import org.jspecify.annotations.Nullable;
 public final class MicroVmPair implements AutoCloseable {
   private static final String HOST = "127.0.0.1";
 
+  /** Of a client whose every request costs the guest two waits for its disk. */
+  private static final String PATIENT_REPEAT_MILLIS = "200";
+
   /**
    * @param period of the primaries
    * @param bound of the failure detector
@@ -49,6 +53,7 @@ public final class MicroVmPair implements AutoCloseable {
   private final List<Process> processes = new ArrayList<>();
   private int side;
   private int standbys;
+  private boolean hasDisk;
   private @Nullable Process primary;
   private @Nullable Process standby;
 
@@ -79,12 +84,46 @@ public final class MicroVmPair implements AutoCloseable {
     }
   }
 
+  /** The guest gets a disk, on which it writes down each key before it answers; before {@link #startPrimary}. */
+  public void withDisk(int megabytes) {
+    try {
+      Files.createDirectories(directory.resolve("disks"));
+      for (int which = 0; which < 2; which++) {
+        try (RandomAccessFile file = new RandomAccessFile(image(which).toFile(), "rw")) {
+          file.setLength((long) megabytes << 20);
+        }
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    hasDisk = true;
+  }
+
+  /** The image of the side on which the guest is, or was last. */
+  public Path image() {
+    return image(side);
+  }
+
+  /** The image of the other side. */
+  public Path otherImage() {
+    return image(1 - side);
+  }
+
+  private Path image(int which) {
+    return directory.resolve("disks").resolve("disk" + which); // beside it, write logs that are no texts
+  }
+
+  private List<String> diskArguments(int which) {
+    return hasDisk ? List.of("--disk", "disk0=" + image(which)) : List.of();
+  }
+
   /** Starts {@code dyad protect}, which boots the guest. */
   public Process startPrimary() {
     List<String> words = new ArrayList<>(List.of("protect", "--guest", "builtin", "--name", "builtin"));
     words.addAll(List.of("--memory", options.memoryMib() + "M", "--vcpus", Integer.toString(options.vcpus())));
     words.addAll(List.of("--to", listen(1 - side), "--udp", HOST + ":" + udpPort, "--period", options.period(), "--bound", options.bound()));
     words.addAll(List.of("--pages", Long.toString(options.pages()), "--writes", Long.toString(options.writesPerTick()), "--stop-after", Long.toString(options.stopAfter())));
+    words.addAll(diskArguments(side));
     Process started = dyad("protect", words);
     primary = started;
     return started;
@@ -93,6 +132,7 @@ public final class MicroVmPair implements AutoCloseable {
   /** Starts {@code dyad standby} on the side where the guest is not. */
   public Process startStandby() {
     List<String> words = new ArrayList<>(List.of("standby", "--listen", listen(1 - side), "--peer", listen(side), "--period", options.period(), "--bound", options.bound()));
+    words.addAll(diskArguments(1 - side));
     Process started = dyad("standby-" + standbys++, words);
     standby = started;
     return started;
@@ -102,8 +142,70 @@ public final class MicroVmPair implements AutoCloseable {
     return HOST + ":" + linkPorts[which];
   }
 
+  /** What a command that came to its end said. */
+  public record Finished(int exitCode, String output) {}
+
+  /** Runs a command of Dyad's to its end, where the pair's nodes are found. */
+  public Finished dyad(Duration bound, String... words) {
+    Path output = directory.resolve("command.out");
+    List<String> line = LinuxPair.java(List.of("-Xshare:auto", "-XX:TieredStopAtLevel=1"));
+    line.add("dev.dyad.engine.cli.Dyad");
+    line.addAll(List.of(words));
+    Process process = start(line, ProcessBuilder.Redirect.to(output.toFile()));
+    try {
+      if (!process.waitFor(bound.toMillis(), TimeUnit.MILLISECONDS)) {
+        process.destroyForcibly();
+        throw new IllegalStateException("not within " + bound.toSeconds() + " s: dyad " + String.join(" ", words) + "\n" + logs());
+      }
+      return new Finished(process.exitValue(), Files.readString(output));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted", e);
+    }
+  }
+
+  /** SIGKILL to the standby. */
+  public void killStandby() {
+    Process present = standby;
+    standby = null;
+    if (present != null) {
+      kill(present);
+    }
+  }
+
+  /**
+   * SIGKILL to both, the standby first: nobody takes over. Then {@link #startPrimary} begins on the other side, since the generation's file goes as well: what an operator does who knows that the
+   * other one is gone for good.
+   */
+  public void killBothAndSwap() {
+    killStandby();
+    kill(primary());
+    side = 1 - side;
+    try {
+      Files.deleteIfExists(directory.resolve("run").resolve("builtin.generation"));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  private static void kill(Process process) {
+    try {
+      process.destroyForcibly().waitFor();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException("interrupted", e);
+    }
+  }
+
   public void awaitProtected(Duration bound) {
     awaitHere("the guest is protected", bound, () -> status().filter(report -> report.get("protected").isTrue()).isPresent());
+  }
+
+  /** Whether a line about this is in the logs. */
+  public void awaitLogged(String words, Duration bound) {
+    await("logged: " + words + "\n" + logs(), bound, () -> logs().contains(words));
   }
 
   /** SIGKILL to the process that runs the guest, and so to its virtual machine. Returns {@link System#nanoTime()} of it. */
@@ -134,6 +236,9 @@ public final class MicroVmPair implements AutoCloseable {
   public RedisClient startClient() {
     List<String> line = LinuxPair.java(List.of("-Xshare:auto", "-XX:TieredStopAtLevel=1"));
     line.addAll(List.of(UdpKeyWriter.class.getName(), HOST, Integer.toString(udpPort), "30"));
+    if (hasDisk) {
+      line.add(PATIENT_REPEAT_MILLIS);
+    }
     return new RedisClient(start(line, ProcessBuilder.Redirect.PIPE));
   }
 

@@ -41,12 +41,15 @@ public final class UdpKeyWriter {
     this.patienceNanos = patienceNanos;
   }
 
-  /** Arguments: host, port, seconds after which a missing reply counts as a reset. */
+  /**
+   * Arguments: host, port, seconds after which a missing reply counts as a reset; and, if not {@value REPEAT_MILLIS}, milliseconds after which a request is repeated. A guest that writes
+   * each request down before it answers has the more to do the more impatient its clients are.
+   */
   public static void main(String[] args) throws IOException {
     PrintStream report = new PrintStream(System.out, true, US_ASCII);
     try (DatagramSocket socket = new DatagramSocket()) {
       socket.connect(new InetSocketAddress(args[0], Integer.parseInt(args[1])));
-      socket.setSoTimeout(REPEAT_MILLIS);
+      socket.setSoTimeout(args.length > 3 ? Integer.parseInt(args[3]) : REPEAT_MILLIS);
       report.println("connected " + System.nanoTime());
       UdpKeyWriter writer = new UdpKeyWriter(socket, report, Long.parseLong(args[2]) * 1_000_000_000L);
       Thread.ofPlatform().daemon().start(writer::awaitStop);
