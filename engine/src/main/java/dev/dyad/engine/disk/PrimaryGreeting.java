@@ -85,7 +85,8 @@ final class PrimaryGreeting {
     if ((flags & DYAD_DISK_FRESH()) != 0) {
       return Generations.Relation.FRESH;
     }
-    boolean voided = relation == Generations.Relation.DIFFERENCES ? metadata.has(Superblock.PEER_VOID) : (flags & DYAD_DISK_DISCARD_MINE()) != 0;
+    // What a person declared void is compared as a whole, also where the marks alone would do.
+    boolean voided = (flags & DYAD_DISK_DISCARD_MINE()) != 0 || (relation == Generations.Relation.DIFFERENCES && metadata.has(Superblock.PEER_VOID));
     return voided ? Generations.Relation.OLDER : relation;
   }
 

@@ -8,7 +8,6 @@ import dev.dyad.engine.vm.qemu.QemuDisk;
 import dev.dyad.engine.vm.qemu.QemuException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.lang.System.Logger;
@@ -76,8 +75,8 @@ final class ServedDisk {
 
   /** The guest's requests wait from the hand-over until somebody serves again. */
   private static void askForIt(int qemuPid) {
-    try (DirectoryStream<Path> sockets = Files.newDirectoryStream(RuntimeDirectory.path(), "*.status")) {
-      for (Path socket : sockets) {
+    try {
+      for (Path socket : RuntimeDirectory.statusSockets()) {
         Json report = reportOf(socket);
         if (report != null && report.get("role").text().equals("taken over") && report.get("qemuPid").number(0) == qemuPid) {
           String answer = StatusEndpoint.tell(socket, HAND_OVER);

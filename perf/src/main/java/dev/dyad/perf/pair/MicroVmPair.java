@@ -205,7 +205,11 @@ public final class MicroVmPair implements AutoCloseable {
 
   /** Whether a line about this is in the logs. */
   public void awaitLogged(String words, Duration bound) {
-    await("logged: " + words + "\n" + logs(), bound, () -> logs().contains(words));
+    try {
+      await("logged: " + words, bound, () -> logs().contains(words));
+    } catch (IllegalStateException e) {
+      throw new IllegalStateException(e.getMessage() + "\n" + status().map(Json::toString).orElse("no status") + "\n" + logs(), e);
+    }
   }
 
   /** SIGKILL to the process that runs the guest, and so to its virtual machine. Returns {@link System#nanoTime()} of it. */

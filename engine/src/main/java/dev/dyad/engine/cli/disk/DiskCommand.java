@@ -2,6 +2,7 @@ package dev.dyad.engine.cli.disk;
 
 import dev.dyad.engine.cli.CommandFailure;
 import dev.dyad.engine.cli.ExitCode;
+import dev.dyad.engine.cli.OutputFormat;
 import dev.dyad.engine.json.Json;
 import dev.dyad.engine.node.DiskMaintenance;
 import dev.dyad.engine.node.PrimaryNode;
@@ -9,9 +10,8 @@ import dev.dyad.engine.observe.RuntimeDirectory;
 import dev.dyad.engine.observe.StatusEndpoint;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.DirectoryStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Map;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -31,7 +31,9 @@ public final class DiskCommand {
   }
 
   @Command(name = "verify", mixinStandardHelpOptions = true, description = "Compare both disks of a protected machine by checksum while it runs; name extents that differ. Changes nothing.")
-  int verify(@Option(names = "--name", paramLabel = "NAME", defaultValue = "", description = "the machine, when several run here") String name)
+  int verify(
+      @Option(names = "--name", paramLabel = "NAME", defaultValue = "", description = "the machine, when several run here") String name,
+      @Option(names = {"-o", "--output"}, paramLabel = "FORMAT", defaultValue = "text", description = "text (default) or json") OutputFormat format)
       throws IOException, InterruptedException {
     Path socket = primary(name);
     String refused = StatusEndpoint.tell(socket, PrimaryNode.VERIFY_DISK);
@@ -47,28 +49,39 @@ public final class DiskCommand {
     if (blocks < 0) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, "the node ended while its disks were compared");
     }
-    out().println(blocks == 0 ? "both disks are equal" : blocks + " blocks differ, in extents " + disk.get("differingExtents").text());
+    String extents = disk.get("differingExtents").text();
+    if (format == OutputFormat.json) {
+      out().println("{\"differingBlocks\":" + blocks + ",\"differingExtents\":" + extents + "}");
+    } else {
+      out().println(blocks == 0 ? "both disks are equal" : (blocks == 1 ? "1 block differs" : blocks + " blocks differ") + ", in extents " + extents);
+    }
     out().flush();
     return blocks == 0 ? ExitCode.OK : ExitCode.FINDING;
   }
 
   @Command(name = "force", mixinStandardHelpOptions = true, description = "Declare an image good as it is, so that a machine may start from it.")
-  int force(@Parameters(paramLabel = "FILE", description = "the image, used by nobody") Path image) {
-    return say(image, DiskMaintenance.force(image.toAbsolutePath()), "counts as good now");
+  int force(
+      @Parameters(paramLabel = "FILE", description = "the image, used by nobody") Path image,
+      @Option(names = {"-o", "--output"}, paramLabel = "FORMAT", defaultValue = "text", description = "text (default) or json") OutputFormat format) {
+    return say(format, image, DiskMaintenance.force(image.toAbsolutePath()), "counts as good now");
   }
 
   @Command(name = "discard", mixinStandardHelpOptions = true, description = "Declare an image's own history void: the next primary levels it.")
-  int discard(@Parameters(paramLabel = "FILE", description = "the image, used by nobody") Path image) {
-    return say(image, DiskMaintenance.discard(image.toAbsolutePath()), "will be levelled by the next primary, whatever it holds");
+  int discard(
+      @Parameters(paramLabel = "FILE", description = "the image, used by nobody") Path image,
+      @Option(names = {"-o", "--output"}, paramLabel = "FORMAT", defaultValue = "text", description = "text (default) or json") OutputFormat format) {
+    return say(format, image, DiskMaintenance.discard(image.toAbsolutePath()), "will be levelled by the next primary, whatever it holds");
   }
 
   @Command(name = "reset", mixinStandardHelpOptions = true, description = "Forget all that is known of an image; its content stays.")
-  int reset(@Parameters(paramLabel = "FILE", description = "the image, used by nobody") Path image) {
-    return say(image, "metadata in " + DiskMaintenance.reset(image.toAbsolutePath()), "forgotten");
+  int reset(
+      @Parameters(paramLabel = "FILE", description = "the image, used by nobody") Path image,
+      @Option(names = {"-o", "--output"}, paramLabel = "FORMAT", defaultValue = "text", description = "text (default) or json") OutputFormat format) {
+    return say(format, image, "metadata in " + DiskMaintenance.reset(image.toAbsolutePath()), "forgotten");
   }
 
-  private int say(Path image, String found, String now) {
-    out().println(image + ": " + found + "; " + now);
+  private int say(OutputFormat format, Path image, String found, String now) {
+    out().println(format == OutputFormat.json ? Json.write(Map.of("image", image.toString(), "found", found, "now", now)) : image + ": " + found + "; " + now);
     out().flush();
     return ExitCode.OK;
   }
@@ -76,15 +89,14 @@ public final class DiskCommand {
   /** The primary on this host that has a disk. */
   private static Path primary(String name) throws IOException {
     Path found = null;
-    try (DirectoryStream<Path> sockets = Files.newDirectoryStream(RuntimeDirectory.path(), "primary-*.status")) {
-      for (Path socket : sockets) {
-        Json report = ask(socket);
-        if (!report.get("disk").isAbsent() && (name.isEmpty() || report.get("name").text().equals(name))) {
-          if (found != null) {
-            throw new CommandFailure(ExitCode.USAGE, "several protected machines with a disk run here: name one with --name (dyad status lists them)");
-          }
-          found = socket;
+    for (Path socket : RuntimeDirectory.statusSockets()) {
+      Json report = ask(socket);
+      boolean primary = report.get("role").text().equals("primary");
+      if (primary && !report.get("disk").isAbsent() && (name.isEmpty() || report.get("name").text().equals(name))) {
+        if (found != null) {
+          throw new CommandFailure(ExitCode.USAGE, "several protected machines with a disk run here: name one with --name (dyad status lists them)");
         }
+        found = socket;
       }
     }
     if (found == null) {
