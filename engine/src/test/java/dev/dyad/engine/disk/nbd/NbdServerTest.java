@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.dyad.engine.disk.BlockDevice;
 import dev.dyad.engine.disk.DiskThread;
 import dev.dyad.engine.disk.UringDisk;
 import java.io.IOException;
@@ -25,7 +26,7 @@ class NbdServerTest {
 
   @TempDir Path folder;
   private @Nullable DiskThread thread;
-  private @Nullable UringDisk disk;
+  private @Nullable BlockDevice disk;
   private @Nullable NbdServer server;
   private String uri = "";
 
@@ -36,11 +37,12 @@ class NbdServerTest {
     DiskThread running =
         new DiskThread(
             now -> {
-              UringDisk open = disk;
+              BlockDevice open = disk;
               NbdServer up = server;
               if (open == null || up == null) {
-                open = UringDisk.open(image.toString(), 64, BYTES);
+                open = open(image, BYTES);
                 up = new NbdServer(open, socket, "disk");
+                ready(open, up);
                 disk = open;
                 server = up;
               }
@@ -67,6 +69,14 @@ class NbdServerTest {
       server.close();
     }
   }
+
+  /** What is served; on the disk thread. */
+  BlockDevice open(Path image, long bytes) {
+    return UringDisk.open(image.toString(), 64, bytes);
+  }
+
+  /** Before the first request; on the disk thread. */
+  void ready(BlockDevice device, NbdServer present) {}
 
   private String run(String... command) throws IOException, InterruptedException {
     assumeTrue(new ProcessBuilder("which", command[0]).start().waitFor() == 0, command[0] + " is not installed (libnbd-bin, qemu-utils)");
