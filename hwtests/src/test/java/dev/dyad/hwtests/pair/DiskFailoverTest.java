@@ -49,6 +49,30 @@ class DiskFailoverTest {
   }
 
   @Test
+  void shouldCopyTheGuestsDiskWhileItRunsAndGiveItBackAtTheEnd() throws Exception {
+    try (LinuxPair pair = new LinuxPair(LinuxPair.Options.patient())) {
+      GuestDisks disks = pair.withDisk(new GuestDisks.Content(64, false, true, "memory"));
+      pair.startGuest();
+      RedisClient client = pair.startClient();
+      assertTrue(client.awaitAcked(20, BOUND), "the unprotected guest answers\n" + pair.logs());
+      pair.startStandby(1);
+      pair.startAttach();
+      pair.awaitProtected(BOUND);
+
+      pair.attach().destroy(); // as Ctrl-C does
+      assertTrue(pair.attach().waitFor(30, TimeUnit.SECONDS), "the attachment ends\n" + pair.logs());
+      long before = client.acked();
+      assertTrue(client.awaitAcked(before + 50, BOUND), "the guest goes on without us\n" + client.problem() + "\n" + pair.logs());
+
+      RedisClient.Verdict verdict = client.finish(BOUND);
+      assertEquals(0, verdict.lost(), "lost of " + verdict.acked());
+      pair.killEverything();
+      assertEquals("", disks.check(), "e2fsck of the image that it was copied to");
+      assertEquals(verdict.acked(), disks.keysOnDisk(verdict.acked()), "acknowledged writes in the log on that image");
+    }
+  }
+
+  @Test
   @Tag("soak")
   @Timeout(value = 2, unit = TimeUnit.HOURS)
   void shouldVerifyWhatFioWroteOverManyFailovers() throws Exception {
