@@ -30,32 +30,27 @@ public final class LinkMaker {
    * @throws IOException when none comes about; the session is closed then
    */
   public ReplicationLink sendingEnd(Session session) throws IOException {
-    if (!session.isInternet()) {
-      ReplicationLink link = session.sendingEnd();
-      text = "shared memory";
-      return link;
-    }
-    RdmaSetup over = session.overRdma(config);
-    try {
-      ReplicationLink link = over.sendingEnd();
-      text = over.text();
-      return link;
-    } catch (IOException | RuntimeException e) {
-      text = "none: " + e.getMessage();
-      throw e;
-    }
+    return make(session, Session::sendingEnd, RdmaSetup::sendingEnd);
   }
 
   /** The receiving end, as {@link #sendingEnd}. */
   public ReplicaLink receivingEnd(Session session) throws IOException {
+    return make(session, Session::receivingEnd, RdmaSetup::receivingEnd);
+  }
+
+  private interface End<F, L> {
+    L of(F from) throws IOException;
+  }
+
+  private <L> L make(Session session, End<Session, L> onOneHost, End<RdmaSetup, L> between) throws IOException {
     if (!session.isInternet()) {
-      ReplicaLink link = session.receivingEnd();
+      L link = onOneHost.of(session);
       text = "shared memory";
       return link;
     }
     RdmaSetup over = session.overRdma(config);
     try {
-      ReplicaLink link = over.receivingEnd();
+      L link = between.of(over);
       text = over.text();
       return link;
     } catch (IOException | RuntimeException e) {
