@@ -31,7 +31,13 @@ final class LinkPeer {
   static final Path FENCE = Path.of("/run/shared/fence");
   static final Path FENCED_LONG_ENOUGH = Path.of("/run/shared/enough");
 
+  /** The sender ends its link when this file is there. */
+  static final Path STOP = Path.of("/run/shared/stop");
+
   private static final Duration SETUP = Duration.ofSeconds(60);
+  private static final int FLOWING_EPOCHS = 10;
+  private static final long RETRY_MILLIS = 200;
+  private static final long RETRY_MILLIS_MAX = 2000;
 
   private final Mapping scratch = Mapping.anonymous(Mapping.PAGE_BYTES);
 
@@ -42,19 +48,34 @@ final class LinkPeer {
     return RdmaConfig.standard().withTimes(16, Duration.ofMillis(100), Duration.ofSeconds(4));
   }
 
-  public static void main(String[] args) throws IOException {
+  public static void main(String[] args) throws IOException, InterruptedException {
     var peer = new LinkPeer();
     int rounds = Integer.parseInt(args[1]);
     if (args[0].equals("receive")) {
       try (FileDescriptor listener = Sockets.listen(SocketAddress.inet(System.getenv("LAB_ADDRESS"), PORT), 1)) {
         System.out.println("listening");
-        for (int round = 0; round < rounds; round++) {
-          peer.receive(FileDescriptor.adopt(Sockets.accept(listener.fd(), 0)));
+        for (int round = 0; round < rounds; ) {
+          try {
+            peer.receive(FileDescriptor.adopt(Sockets.accept(listener.fd(), 0)));
+            round++;
+          } catch (IOException e) {
+            System.out.println("no link: " + e.getMessage());
+          }
         }
       }
     } else {
-      for (int round = 0; round < rounds; round++) {
-        peer.send(args[2], Double.parseDouble(args[3]), Integer.parseInt(args[4]));
+      long pause = RETRY_MILLIS;
+      for (int round = 0; round < rounds; ) {
+        try {
+          peer.send(args[2], Double.parseDouble(args[3]), Integer.parseInt(args[4]));
+          round++;
+          pause = RETRY_MILLIS;
+        } catch (IOException e) {
+          // As a node does: whoever lost its peer calls again, and again.
+          System.out.println("no link: " + e.getMessage());
+          Thread.sleep(pause);
+          pause = Math.min(2 * pause, RETRY_MILLIS_MAX);
+        }
       }
     }
     System.out.println("open " + VerbsObject.live() + " descriptors " + new java.io.File("/proc/self/fd").list().length);
@@ -118,7 +139,8 @@ final class LinkPeer {
       long position = 0;
       int epochs = 0;
       long longest = 0;
-      while (link.isUp() && System.nanoTime() - start < seconds * 1e9) {
+      boolean stopped = false;
+      while (link.isUp() && !stopped && System.nanoTime() - start < seconds * 1e9) {
         for (long at = position; at < position + epochBytes; at += 8) {
           Memory.putLong(link.ring().address(at), content(at));
         }
@@ -130,9 +152,10 @@ final class LinkPeer {
         }
         longest = Math.max(longest, System.nanoTime() - begin);
         epochs++;
-        if (epochs == 10) {
+        if (epochs == FLOWING_EPOCHS) {
           System.out.println("flowing");
         }
+        stopped = epochs % FLOWING_EPOCHS == 0 && Files.exists(STOP);
       }
       System.out.println("down " + System.currentTimeMillis() + " sent " + position + " epochs " + epochs + " longest " + longest / 1_000_000 + " ms because "
           + (link.isUp() ? "time is over" : link.failure()));
