@@ -6,6 +6,9 @@ import java.util.List;
 
 /** The command line that starts a class of this JVM's class path in another JVM with the same files, as a shell reads it. */
 final class JavaCommand {
+  /** For what is over before the better compiler has paid for itself. */
+  static final List<String> SHORT_LIVED = List.of("-XX:TieredStopAtLevel=1");
+
   private JavaCommand() {}
 
   static String of(Class<?> main, List<String> options, List<String> arguments) {
@@ -13,7 +16,7 @@ final class JavaCommand {
     var classPath = System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"));
     var words = new ArrayList<String>();
     words.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-    words.addAll(List.of("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx256m", "--enable-native-access=ALL-UNNAMED", "-Djava.io.tmpdir=/run/tmp", "-Duser.home=/run/home"));
+    words.addAll(List.of("-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx256m", "--enable-native-access=ALL-UNNAMED", "-Djava.io.tmpdir=/run/tmp", "-Duser.home=/run/home"));
     words.addAll(options);
     words.addAll(List.of("-cp", classPath, main.getName()));
     words.addAll(arguments);

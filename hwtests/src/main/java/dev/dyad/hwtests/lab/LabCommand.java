@@ -45,7 +45,8 @@ public final class LabCommand implements Runnable {
 
   @Command(name = "up", mixinStandardHelpOptions = true, description = "Boots both hosts and leaves them running.")
   int up(@Option(names = "--memory", paramLabel = "MIB", defaultValue = "1024", description = "memory of each host (default: ${DEFAULT-VALUE})") int memoryMib,
-      @Option(names = "--cpus", defaultValue = "1", description = "processors of each host (default: ${DEFAULT-VALUE})") int cpus) throws IOException {
+      @Option(names = "--cpus", defaultValue = "1", description = "processors of each host (default: ${DEFAULT-VALUE})") int cpus,
+      @Option(names = "--kvm", description = "with /dev/kvm in both, for virtual machines inside them") boolean kvm) throws IOException {
     if (Files.exists(folder())) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, "a lab is up already (" + folder() + "): run 'dyad lab down' first");
     }
@@ -61,6 +62,9 @@ public final class LabCommand implements Runnable {
       throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
     }
     for (var host : lab.hosts()) {
+      if (kvm) {
+        host.loadKvm();
+      }
       Files.writeString(pidFile(host.number()), host.process().pid() + " " + host.process().info().startInstant().map(Object::toString).orElse("") + "\n");
     }
     lab.detach();

@@ -196,7 +196,7 @@ public final class LabHost implements AutoCloseable {
       var id = idPrefix + nextJob++;
       known = new LabJob(this, id, "agent", folder.resolve("out" + number), null);
       agent = known;
-      submit(known, "serve " + JavaCommand.of(LabAgent.class, List.of(), List.of(id)));
+      submit(known, "serve " + JavaCommand.of(LabAgent.class, JavaCommand.SHORT_LIVED, List.of(id)));
     }
     return known;
   }
