@@ -34,6 +34,9 @@ public final class LabHost implements AutoCloseable {
   static final String NETWORK = "10.77.0.";
   private static final int CONNECT_SECONDS = 10;
 
+  /** For a class whose test has seen enough: the JVM that it runs in would have to start again. */
+  private static final Duration LAST_WORDS = Duration.ofSeconds(1);
+
   /** More than are ever under way: a packet that does not fit is refused, too. The same number as in the script {@code init}. */
   private static final int NETEM_PACKETS_MAX = 100_000;
 
@@ -291,9 +294,10 @@ public final class LabHost implements AutoCloseable {
       setLink(true);
     }
     for (var job : jobs.values()) {
-      if (!job.hasEnded() && job != agent) {
-        job.signal("KILL");
-        job.await(Duration.ofSeconds(10));
+      if (job != agent && !job.endsWithin(job.within == null ? Duration.ZERO : LAST_WORDS)) {
+        job.process().signal("KILL");
+        // Of a class that ends by itself just now, too: its JVM is not to be used again.
+        job.process().await(Duration.ofSeconds(10));
       }
     }
     jobs.values().removeIf(LabJob::hasEnded);

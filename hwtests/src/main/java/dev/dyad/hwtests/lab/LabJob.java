@@ -101,10 +101,30 @@ public final class LabJob {
     return exit.isDone();
   }
 
+  /** Whether it has ended, or does so soon. */
+  boolean endsWithin(Duration time) {
+    try {
+      exit.get(time.toMillis(), TimeUnit.MILLISECONDS);
+      return true;
+    } catch (TimeoutException e) {
+      return false;
+    } catch (ExecutionException e) {
+      return true; // its host is gone
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
+  }
+
+  /** What a signal goes to. */
+  LabJob process() {
+    return within == null ? this : within;
+  }
+
   /** Sends a signal, such as {@code KILL}, {@code STOP} or {@code CONT}, to the command and all that it started. */
   public void signal(String name) throws IOException {
     if (!exit.isDone()) {
-      host.send((within == null ? id : within.id) + " kill " + name);
+      host.send(process().id + " kill " + name);
     }
   }
 

@@ -43,9 +43,9 @@ final class LinkPeer {
 
   private LinkPeer() {}
 
-  /** Bounds that a pair of emulated hosts on a busy machine keeps: a packet again after 268 ms, a beat each 100 ms, silence of 4 s is the end. */
+  /** Bounds that a pair of emulated hosts on a busy machine keeps: a packet again after 268 ms, a beat each 100 ms, silence of 8 s is the end. */
   static RdmaConfig config() {
-    return RdmaConfig.standard().withTimes(16, Duration.ofMillis(100), Duration.ofSeconds(4));
+    return RdmaConfig.standard().withTimes(16, Duration.ofMillis(100), Duration.ofSeconds(8));
   }
 
   public static void main(String[] args) throws IOException, InterruptedException {
