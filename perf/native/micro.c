@@ -60,13 +60,18 @@ static void isZero(void) {
   for (uint64_t i = 0; i < PAGES; i++) sink += (uint64_t)isZeroPage((uint64_t *)(room + i * PAGE));
 }
 
-static size_t encodeDelta(const uint64_t *is, uint64_t *was, char *to) {
+static inline uint64_t linesThatDiffer(const uint64_t *is, const uint64_t *was) {
   uint64_t lines = 0;
   for (int i = 0; i < 64; i++) {
     uint64_t differs = 0;
     for (int j = 0; j < 8; j++) differs |= is[i * 8 + j] ^ was[i * 8 + j];
     lines |= (uint64_t)(differs != 0) << i;
   }
+  return lines;
+}
+
+static size_t encodeDelta(const uint64_t *is, uint64_t *was, char *to) {
+  uint64_t lines = linesThatDiffer(is, was);
   int lineCount = __builtin_popcountl(lines);
   uint8_t *mask = (uint8_t *)to + 8;
   uint64_t *xor = (uint64_t *)(to + 8 + ((lineCount + 7) & ~7));
@@ -122,12 +127,7 @@ static int form;
 static uint64_t recordWord(uint64_t page, uint64_t kind, uint64_t n) { return page << 28 | kind << 24 | n; }
 
 static size_t encodeIfShort(const uint64_t *is, uint64_t *was, char *to) {
-  uint64_t lines = 0;
-  for (int i = 0; i < 64; i++) {
-    uint64_t differs = 0;
-    for (int j = 0; j < 8; j++) differs |= is[i * 8 + j] ^ was[i * 8 + j];
-    lines |= (uint64_t)(differs != 0) << i;
-  }
+  uint64_t lines = linesThatDiffer(is, was);
   int lineCount = __builtin_popcountl(lines);
   if (lineCount * 64 > DELTA_MAX) { /* a few lines tell how full all are */
     int words = 0, step = lineCount / 8;

@@ -1,5 +1,6 @@
 package dev.dyad.perf;
 
+import dev.dyad.engine.guest.CacheFolder;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -14,8 +15,8 @@ import java.util.HexFormat;
 import java.util.List;
 
 /**
- * A C program of {@code perf/native}, built by this machine's C compiler when it is first asked for, and kept in {@code
- * $XDG_CACHE_HOME/dyad} ({@code ~/.cache/dyad}) under a hash of source and command line.
+ * A C program of {@code perf/native}, built by this machine's C compiler when it is first asked for, and kept in the
+ * {@link CacheFolder} under a hash of source and command line.
  */
 public final class NativeProgram {
   private static final List<String> FLAGS = List.of("-O2", "-std=gnu11", "-Wall", "-Wextra");
@@ -32,7 +33,7 @@ public final class NativeProgram {
     byte[] source = source(name + ".c");
     List<String> options = new ArrayList<>(FLAGS);
     List<String> link = List.of(libraries);
-    Path cache = cacheDirectory();
+    Path cache = CacheFolder.path();
     Path program = cache.resolve(name + "-" + hash(source, options, link));
     if (Files.isExecutable(program)) {
       return program;
@@ -94,10 +95,5 @@ public final class NativeProgram {
     } catch (NoSuchAlgorithmException e) {
       throw new IllegalStateException(e);
     }
-  }
-
-  private static Path cacheDirectory() {
-    String cache = System.getenv("XDG_CACHE_HOME");
-    return cache != null && cache.startsWith("/") ? Path.of(cache, "dyad") : Path.of(System.getProperty("user.home"), ".cache", "dyad");
   }
 }

@@ -4,15 +4,12 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.dyad.bindings.linux.SocketAddress;
-import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.arbiter.FileArbiter;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.net.OutputEpoch;
 import dev.dyad.engine.net.ReleaseGate;
-import dev.dyad.engine.vm.GuestMemory;
-import dev.dyad.engine.vm.StandbyMachine;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
@@ -171,22 +168,7 @@ class NodeDiskTest {
     StandbyNode node =
         new StandbyNode(
             new StandbyConfig(listen, null, EPOCHS, 8 << 20, false, -1),
-            new StandbyNode.Host() {
-              @Override
-              public StandbyMachine build(int kind, MachineEnvelope envelope, GuestMemory memory) {
-                return new FakeStandbyMachine(memory);
-              }
-
-              @Override
-              public Arbiter arbiter(MachineEnvelope envelope) {
-                return FileArbiter.open(Path.of(envelope.arbiter()));
-              }
-
-              @Override
-              public String identity(StandbyMachine machine) {
-                return "fake-standby";
-              }
-            },
+            new NodePairFixture.Host(),
             disk);
     node.start();
     AutoCloseable ends =

@@ -36,6 +36,14 @@ class DiskCommandTest {
     return pair;
   }
 
+  private static void discardTheOtherAndBecomeLevel(MicroVmPair pair) throws Exception {
+    pair.killStandby();
+    run(pair, ExitCode.OK, "disk", "discard", pair.otherImage().toString());
+    pair.startStandby();
+    pair.awaitProtected(BOUND);
+    assertTrue(run(pair, ExitCode.OK, "disk", "verify").output().contains("both disks are equal"));
+  }
+
   private static MicroVmPair.Finished run(MicroVmPair pair, int exitCode, String... words) {
     MicroVmPair.Finished finished = pair.dyad(BOUND, words);
     assertEquals(exitCode, finished.exitCode(), String.join(" ", words) + ": " + finished.output() + "\n" + pair.logs());
@@ -70,11 +78,7 @@ class DiskCommandTest {
 
       MicroVmPair.Finished used = run(pair, ExitCode.UNAVAILABLE, "disk", "discard", pair.otherImage().toString());
       assertTrue(used.output().contains("is used by another process"), used.output());
-      pair.killStandby();
-      run(pair, ExitCode.OK, "disk", "discard", pair.otherImage().toString());
-      pair.startStandby();
-      pair.awaitProtected(BOUND);
-      assertTrue(run(pair, ExitCode.OK, "disk", "verify").output().contains("both disks are equal"));
+      discardTheOtherAndBecomeLevel(pair);
       assertEquals(0, client.finish(BOUND).lost());
     }
   }
@@ -128,11 +132,7 @@ class DiskCommandTest {
 
       pair.startStandby();
       pair.awaitLogged("(dyad disk discard)", BOUND); // divergent, or foreign if the standby was killed when it had just become level
-      pair.killStandby();
-      run(pair, ExitCode.OK, "disk", "discard", pair.otherImage().toString());
-      pair.startStandby();
-      pair.awaitProtected(BOUND);
-      assertTrue(run(pair, ExitCode.OK, "disk", "verify").output().contains("both disks are equal"));
+      discardTheOtherAndBecomeLevel(pair);
     }
   }
 }
