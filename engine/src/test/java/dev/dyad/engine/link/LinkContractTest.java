@@ -154,16 +154,19 @@ class LinkContractTest {
       sent++;
       receiver.poll();
     }
-    int taken = 0;
-    for (int idlePolls = 0; idlePolls < 1000; idlePolls++) {
-      sender.poll();
-      receiver.poll();
-      while (sender.receiveControl(scratch.hostVirt() + CONTROL_BYTES)) {
-        assertEquals(taken++, Memory.getLong(scratch.hostVirt() + CONTROL_BYTES + 8));
-        idlePolls = 0;
-      }
-    }
-    assertEquals(sent, taken);
+    int awaited = sent;
+    int[] taken = new int[1];
+    BooleanSupplier allTaken =
+        () -> {
+          while (sender.receiveControl(scratch.hostVirt() + CONTROL_BYTES)) {
+            assertEquals(taken[0]++, Memory.getLong(scratch.hostVirt() + CONTROL_BYTES + 8));
+          }
+          return taken[0] >= awaited;
+        };
+    until(allTaken);
+    idle();
+    assertTrue(allTaken.getAsBoolean());
+    assertEquals(awaited, taken[0]);
   }
 
   @Test
@@ -217,14 +220,13 @@ class LinkContractTest {
   @Test
   void shouldWakeASleepingReceiver() {
     idle();
-    assertTrue(receiver.prepareToWait());
+    until(receiver::prepareToWait);
     assertEquals(0, Poll.once(receiver.pollFd(), receiver.pollEvents(), 20));
     write(0, 8);
     sender.publish(8);
     sender.poll();
     assertTrue(Poll.once(receiver.pollFd(), receiver.pollEvents(), 5000) > 0);
-    receiver.poll();
-    assertEquals(8, receiver.received());
+    until(() -> receiver.received() == 8);
   }
 
   @Test
@@ -233,13 +235,13 @@ class LinkContractTest {
     sender.publish(8);
     until(() -> receiver.received() == 8);
     idle();
-    assertTrue(sender.prepareToWait());
+    until(sender::prepareToWait);
     receiver.release(8);
     receiver.poll();
     assertTrue(Poll.once(sender.pollFd(), sender.pollEvents(), 5000) > 0);
     until(() -> sender.released() == 8);
     idle();
-    assertTrue(sender.prepareToWait());
+    until(sender::prepareToWait);
     assertEquals(0, Poll.once(sender.pollFd(), sender.pollEvents(), 20));
     receiver.sendControl(control(3));
     assertTrue(Poll.once(sender.pollFd(), sender.pollEvents(), 5000) > 0);
@@ -249,7 +251,7 @@ class LinkContractTest {
   @Test
   void shouldWakeASleeperWhenThePeerIsGone() {
     idle();
-    assertTrue(receiver.prepareToWait());
+    until(receiver::prepareToWait);
     sender.close();
     assertTrue(Poll.once(receiver.pollFd(), receiver.pollEvents(), 5000) > 0);
     until(() -> !receiver.isUp());
