@@ -113,9 +113,7 @@ public final class LabCommand implements Runnable {
         }
       }
       var shown = jobs.getFirst();
-      int code = shown.await(Duration.ofSeconds(seconds));
-      System.out.print(shown.output());
-      System.err.print(shown.errors());
+      int code = shown.follow(System.out, System.err, Duration.ofSeconds(seconds));
       for (var job : jobs) {
         if (!job.hasEnded()) {
           job.signal("TERM");

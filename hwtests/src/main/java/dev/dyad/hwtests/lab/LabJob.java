@@ -1,6 +1,7 @@
 package dev.dyad.hwtests.lab;
 
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -16,6 +17,7 @@ import org.jspecify.annotations.Nullable;
 /** A command or class that runs, or ran, inside a lab host. Its output appears here while it runs. */
 public final class LabJob {
   private static final int POLL_MILLIS = 10;
+  private static final Duration FOLLOW = Duration.ofMillis(200);
 
   private final LabHost host;
   private final String id;
@@ -62,6 +64,36 @@ public final class LabJob {
       throw new IOException("exit code " + code + ": " + this);
     }
     return output();
+  }
+
+  /** Waits for the end and passes on what the command prints while it prints it; gives the exit code. */
+  public int follow(OutputStream output, OutputStream errors, Duration timeout) throws IOException {
+    long deadline = System.nanoTime() + timeout.toNanos();
+    long shown = 0;
+    long shownErrors = 0;
+    while (true) {
+      boolean ended = endsWithin(FOLLOW);
+      shown += passOn(out, shown, output);
+      shownErrors += passOn(err, shownErrors, errors);
+      if (ended) {
+        return await(Duration.ZERO);
+      }
+      if (System.nanoTime() - deadline > 0) {
+        throw new IOException("no end within " + timeout.toSeconds() + " s: " + command);
+      }
+    }
+  }
+
+  private static long passOn(Path file, long from, OutputStream to) throws IOException {
+    if (!Files.exists(file)) {
+      return 0;
+    }
+    try (var in = Files.newInputStream(file)) {
+      in.skipNBytes(from);
+      long count = in.transferTo(to);
+      to.flush();
+      return count;
+    }
   }
 
   /** Waits until the standard output matches; fails at once when the command ends without it. */

@@ -4,7 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.time.Duration;
 import java.util.List;
@@ -24,6 +26,11 @@ final class LabTest {
     var job = lab.host(2).java(Greeting.class, List.of("-Xint"), List.of("two words", "it's"));
     assertEquals("two words|it's\n", job.succeed(BOUND));
     assertEquals(3, lab.host(1).start("exit 3").await(BOUND));
+    var out = new ByteArrayOutputStream();
+    var err = new ByteArrayOutputStream();
+    assertEquals(4, lab.host(1).start("echo one; echo of >&2; sleep 1; echo two; exit 4").follow(out, err, BOUND));
+    assertEquals("one\ntwo\n", out.toString(StandardCharsets.UTF_8));
+    assertEquals("of\n", err.toString(StandardCharsets.UTF_8));
   }
 
   @Test

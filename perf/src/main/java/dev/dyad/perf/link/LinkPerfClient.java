@@ -22,6 +22,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 
 /**
  * The sending host of {@code dyad perf link}: perftest and our link in turn, same sizes, same hosts. One thread.
@@ -43,10 +44,13 @@ final class LinkPerfClient implements AutoCloseable {
   private final BufferedReader in;
   private final PrintWriter out;
   private final Mapping control = Mapping.anonymous(Mapping.PAGE_BYTES);
+  private final Consumer<Map<String, Object>> told;
   private final List<Map<String, Object>> cases = new ArrayList<>();
   private long allocated;
 
-  LinkPerfClient(String peer, String device, int gidIndex, RdmaConfig config, double seconds) throws IOException {
+  /** @param told is given each case when it has been measured */
+  LinkPerfClient(String peer, String device, int gidIndex, RdmaConfig config, double seconds, Consumer<Map<String, Object>> told) throws IOException {
+    this.told = told;
     this.peer = peer;
     this.device = device;
     this.gidIndex = gidIndex;
@@ -104,6 +108,7 @@ final class LinkPerfClient implements AutoCloseable {
     one.put("peer", rounded(theirs));
     one.put("ratio", Math.round(ours / theirs * 1000) / 1000.0);
     cases.add(one);
+    told.accept(one);
   }
 
   private static double rounded(double value) {

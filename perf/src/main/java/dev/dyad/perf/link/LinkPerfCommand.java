@@ -10,9 +10,9 @@ import dev.dyad.engine.cli.OutputFormat;
 import dev.dyad.engine.link.rdma.RdmaConfig;
 import dev.dyad.engine.json.Json;
 import java.io.IOException;
+import java.io.PrintStream;
 import java.net.InetAddress;
 import java.time.Duration;
-import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -57,8 +57,15 @@ public final class LinkPerfCommand implements Callable<Integer> {
       new LinkPerfServer(address, place.device, place.gidIndex, config).serve();
       return ExitCode.OK;
     }
-    try (LinkPerfClient client = new LinkPerfClient(String.valueOf(peer), place.device, place.gidIndex, config, seconds)) {
-      print(client.measure());
+    // The figures as they come; a program gets the object alone on its standard output, at the end.
+    PrintStream rows = format == OutputFormat.json ? System.err : System.out;
+    rows.printf("%-10s %9s %12s %12s %7s%n", "", "bytes", "ours", "perftest", "ratio");
+    try (LinkPerfClient client = new LinkPerfClient(String.valueOf(peer), place.device, place.gidIndex, config, seconds, row -> print(rows, row))) {
+      Map<String, Object> report = client.measure();
+      rows.println("allocated while measuring: " + report.get("allocatedBytes") + " bytes");
+      if (format == OutputFormat.json) {
+        System.out.println(Json.write(report));
+      }
     }
     return ExitCode.OK;
   }
@@ -78,16 +85,8 @@ public final class LinkPerfCommand implements Callable<Integer> {
     throw new CommandFailure(ExitCode.UNAVAILABLE, "no RDMA device here has the address " + address + "; see 'rdma link' and 'ibv_devinfo -v'");
   }
 
-  private void print(Map<String, Object> report) {
-    if (format == OutputFormat.json) {
-      System.out.println(Json.write(report));
-      return;
-    }
-    System.out.printf("%-10s %9s %12s %12s %7s%n", "", "bytes", "ours", "perftest", "ratio");
-    for (Object one : (List<?>) report.getOrDefault("cases", List.of())) {
-      Map<?, ?> row = (Map<?, ?>) one;
-      System.out.printf("%-10s %9s %12s %12s %7s  %s%n", row.get("op"), row.get("bytes"), row.get("ours"), row.get("peer"), row.get("ratio"), row.get("unit"));
-    }
-    System.out.println("allocated while measuring: " + report.get("allocatedBytes") + " bytes");
+  private static void print(PrintStream to, Map<String, Object> row) {
+    to.printf("%-10s %9s %12s %12s %7s  %s%n", row.get("op"), row.get("bytes"), row.get("ours"), row.get("peer"), row.get("ratio"), row.get("unit"));
+    to.flush();
   }
 }
