@@ -109,6 +109,7 @@ final class LogFile implements BlockDevice.Completions, AutoCloseable {
     if (!device.submit(WRITE, 0, position, HEAD, headBuffer, TAG_HEAD)) {
       return false;
     }
+    log.batchBegun();
     writing = 1;
     if (bytes > 0) {
       if (!device.submit(WRITE, 0, position + HEAD, bytes, log.batchData(), TAG_DATA)) {

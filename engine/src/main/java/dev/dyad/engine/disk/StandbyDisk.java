@@ -93,16 +93,34 @@ public final class StandbyDisk implements StandbyEpochs, AutoCloseable {
   /** With a write log that is given; this disk owns it from now on. */
   static StandbyDisk open(
       BlockDevice image, BlockDevice meta, @Nullable BlockDevice logDevice, WriteLog log, MirrorConfig config, DiskChannel channel) {
-    BlockMap[] marks = new BlockMap[1];
-    DiskMetadata metadata =
-        DiskMetadata.open(
-            meta, image.bytes(), block -> 0, geometry -> marks[0] = new BlockMap(geometry.blocks(), geometry.blocksPerExtent()));
-    if (metadata.has(Superblock.LOGGED) && logDevice != null) {
-      LogReplay.run(logDevice, image, metadata.logId(), image.transferBytesMax());
+    try {
+      BlockMap[] marks = new BlockMap[1];
+      DiskMetadata metadata =
+          DiskMetadata.open(
+              meta, image.bytes(), block -> 0, geometry -> marks[0] = new BlockMap(geometry.blocks(), geometry.blocksPerExtent()));
+      replay(image, metadata, logDevice);
+      BlockMap own = marks[0];
+      metadata.marks(own::word);
+      return new StandbyDisk(image, metadata, own, logDevice, log, config, channel);
+    } catch (RuntimeException e) {
+      log.close();
+      if (logDevice != null) {
+        logDevice.close();
+      }
+      throw e;
     }
-    BlockMap own = marks[0];
-    metadata.marks(own::word);
-    return new StandbyDisk(image, metadata, own, logDevice, log, config, channel);
+  }
+
+  private static void replay(BlockDevice image, DiskMetadata metadata, @Nullable BlockDevice logDevice) {
+    if (!metadata.has(Superblock.LOGGED) || logDevice == null) {
+      return;
+    }
+    try {
+      LogReplay.run(logDevice, image, metadata.logId(), image.transferBytesMax());
+    } catch (RuntimeException e) {
+      metadata.close();
+      throw e;
+    }
   }
 
   private StandbyDisk(

@@ -54,6 +54,7 @@ class WriteLog implements AutoCloseable {
   private long logged;
   private long batchFirst;
   private long batchFirstData;
+  private boolean batchUnderWay;
 
   /**
    * @param memoryBytes a power of two
@@ -153,9 +154,15 @@ class WriteLog implements AutoCloseable {
     state[(int) entry & mask] = DONE;
     while (head < next && state[(int) head & mask] == DONE) {
       head++;
-      dataHead = head < tail ? Math.max(dataHead, dataAt[(int) head & mask]) : dataTail;
     }
     logged = Math.max(logged, head);
+    freeApplied();
+  }
+
+  /** Frees the memory of what was applied; not of a batch that the file is being written from. */
+  private void freeApplied() {
+    long upTo = head < tail ? dataAt[(int) head & mask] : dataTail;
+    dataHead = Math.max(dataHead, batchUnderWay ? Math.min(upTo, batchFirstData) : upTo);
   }
 
   /** Throws away every write of an epoch after {@code lastEpoch}; they are the newest ones. */
@@ -268,7 +275,7 @@ class WriteLog implements AutoCloseable {
    */
   void encodeBatch(long at, int count, long logId, long number, long seal, long base) {
     batchFirst = logged;
-    batchFirstData = count == 0 ? 0 : dataAt[(int) logged & mask];
+    batchFirstData = count == 0 ? dataTail : dataAt[(int) logged & mask];
     Memory.zero(at, BATCH_HEAD_BYTES);
     int dataBytes = batchBytes(count);
     Memory.putInt(at, MAGIC);
@@ -327,12 +334,19 @@ class WriteLog implements AutoCloseable {
     return at + 64 + 32L * k;
   }
 
+  /** The batch encoded last is being written: its data stays where it is until {@link #batchWritten}. */
+  void batchBegun() {
+    batchUnderWay = true;
+  }
+
   /** The batch encoded last is in the file, its data from {@code position} on. Some of its entries may have been applied or dropped meanwhile. */
   void batchWritten(int count, long position) {
     for (long e = Math.max(head, batchFirst); e < Math.min(tail, batchFirst + count); e++) {
       logAt[(int) e & mask] = position + (dataAt[(int) e & mask] - batchFirstData);
     }
     logged = Math.min(tail, Math.max(logged, batchFirst + count));
+    batchUnderWay = false;
+    freeApplied();
   }
 
   long loggedThrough() {
@@ -351,6 +365,9 @@ class WriteLog implements AutoCloseable {
   /** Frees the memory of data that is in the file; the entries stay. */
   void freeLogged() {
     long upTo = logged < tail ? dataAt[(int) logged & mask] : dataTail;
+    if (batchUnderWay) {
+      upTo = Math.min(upTo, batchFirstData);
+    }
     // What is being applied is being read from memory.
     for (long e = head; e < next; e++) {
       if (state[(int) e & mask] == APPLYING) {

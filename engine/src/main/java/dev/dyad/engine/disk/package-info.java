@@ -8,7 +8,7 @@
  *
  * <pre>
  *   guest ── MirroredDisk ──────────────── ring ───────────────→ StandbyDisk
- *              │      │                                             │   └ WriteLog: epochs that are open or not applied yet
+ *              │      │        (MirrorStream)                       │   └ WriteLog: epochs that are open or not applied yet
  *          image   metadata (ActivityLog, bitmap,                image   metadata, log file
  *                   generation identifiers)
  * </pre>

@@ -2,6 +2,7 @@ package dev.dyad.engine.disk;
 
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
+import dev.dyad.engine.disk.DiskEvents.Kind;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -25,30 +26,21 @@ final class DiskWorld implements AutoCloseable {
   private static final int SLOTS = 16;
   private static final int BUFFER = 16 << 10;
 
+  /** As the protocol's window bounds them. */
+  private static final int EPOCHS_IN_FLIGHT_MAX = 16;
+
+
   /** A fault in the engine that the checks must find. */
   enum Mutation {
     NONE,
     APPLY_BEFORE_COMMIT,
     SKIP_ACTIVITY_LOG,
     FORGET_DISCARD,
-    FORGET_FLUSH
-  }
-
-  private static final class Host {
-    final SimDevice image;
-    final SimDevice meta;
-    final SimDevice log;
-    boolean formatted;
-
-    Host(Random random) {
-      image = new SimDevice(GEOMETRY.bytes(), random);
-      meta = new SimDevice(GEOMETRY.metadataBytes(), random);
-      log = new SimDevice(1 << 20, random);
-    }
-
-    void sleep(int polls) {
-      image.sleepPolls = polls;
-    }
+    FORGET_FLUSH,
+    /** The log file takes writes of the open epoch and says that they are sealed. */
+    REPLAY_A_DROPPED_EPOCH,
+    /** The standby says DURABLE of what is in its disk's cache. */
+    CLEAN_BEFORE_DURABLE
   }
 
   private static final class Write {
@@ -70,10 +62,10 @@ final class DiskWorld implements AutoCloseable {
   private final Random random;
   private final Mutation mutation;
   private final MirrorConfig config;
-  private final Host a;
-  private final Host b;
-  private Host primaryHost;
-  private Host otherHost;
+  private final SimHost a;
+  private final SimHost b;
+  private SimHost primaryHost;
+  private SimHost otherHost;
   private MirroredDisk primary;
   private @Nullable StandbyDisk standby;
   private @Nullable SimLink forward;
@@ -84,34 +76,33 @@ final class DiskWorld implements AutoCloseable {
   private long now;
 
   // the guest
-  private final Mapping buffers = Mapping.anonymous((long) SLOTS * BUFFER);
+  private final Mapping buffers = Mapping.anonymous((SLOTS + 1L) * BUFFER);
   private final boolean[] busy = new boolean[SLOTS];
   private final int[] slotOp = new int[SLOTS];
   private final Write[] slotWrite = new Write[SLOTS];
-  private final long[][] slotView = new long[SLOTS][];
+  /** Of a flush: what it covers. */
+  private final long[][] slotCovers = new long[SLOTS][];
+
+  /** Of a read, for each block: what it may give. */
+  private final List<List<Set<Long>>> slotMay = new ArrayList<>();
   private final long[] view = new long[BLOCKS];
   private final int[] writers = new int[BLOCKS];
 
-  /** How many writes to a block were ever begun. */
-  private final long[] touched = new long[BLOCKS];
-
-  private final Map<Integer, Set<Long>> sinceFlush = new HashMap<>();
-  private final long[] flushed = new long[BLOCKS];
+  private final DurableValues durable = new DurableValues(BLOCKS);
   private long values;
   private long opened;
+
+  /** Epochs in which a flush was answered. */
+  private final java.util.TreeSet<Long> flushedEpochs = new java.util.TreeSet<>();
+
+  private boolean flushSeen;
   private long memoryWhole = -1;
   private long acknowledged = -1;
   private final Map<Long, Snapshot> snapshots = new HashMap<>();
   private boolean guestStopped;
 
   // what happened
-  long epochs;
-  long promotions;
-  long levels;
-  long equalChecks;
-  long verifies;
-  long takeovers;
-  long powerLosses;
+  final DiskEvents events = new DiskEvents();
   private boolean verifying;
   private boolean verifiedClean;
   private boolean wasLevel;
@@ -123,8 +114,11 @@ final class DiskWorld implements AutoCloseable {
     this.mutation = mutation;
     random = new Random(seed);
     config = new MirrorConfig(SLOTS, 8 << 10, Long.MAX_VALUE, 1000, 1_000_000, durable, 256 << 10, 1024, 16);
-    a = new Host(random);
-    b = new Host(random);
+    a = new SimHost(GEOMETRY, random, events);
+    b = new SimHost(GEOMETRY, random, events);
+    for (int slot = 0; slot < SLOTS; slot++) {
+      slotMay.add(List.of());
+    }
     format(a, Generations.first(identifiers++));
     format(b, Generations.NONE);
     primaryHost = a;
@@ -132,13 +126,13 @@ final class DiskWorld implements AutoCloseable {
     primary = openPrimary(a, 0);
   }
 
-  private void format(Host host, Generations generations) {
+  private void format(SimHost host, Generations generations) {
     host.meta.liesAboutOps = 0;
     DiskMetadata.format(host.meta, GEOMETRY, 7, 7, generations);
     host.formatted = true;
   }
 
-  private MirroredDisk openPrimary(Host host, long epoch) {
+  private MirroredDisk openPrimary(SimHost host, long epoch) {
     mutate(host);
     if (mutation == Mutation.FORGET_DISCARD) {
       host.image.liesAboutOps = 0; // the standby forgets it
@@ -146,7 +140,7 @@ final class DiskWorld implements AutoCloseable {
     return MirroredDisk.open(host.image, host.meta, config, epoch);
   }
 
-  private void mutate(Host host) {
+  private void mutate(SimHost host) {
     if (mutation == Mutation.SKIP_ACTIVITY_LOG) {
       host.meta.liesAboutOps = 1 << BlockDevice.WRITE;
       host.meta.liesFrom = GEOMETRY.activityOffset(0, 0);
@@ -155,6 +149,8 @@ final class DiskWorld implements AutoCloseable {
       host.image.liesAboutOps = 1 << BlockDevice.DISCARD;
     } else if (mutation == Mutation.FORGET_FLUSH) {
       host.image.liesAboutOps = 1 << BlockDevice.FLUSH;
+    } else if (mutation == Mutation.CLEAN_BEFORE_DURABLE) {
+      host.image.liesAboutOps = host == otherHost ? 1 << BlockDevice.FLUSH : 0;
     }
   }
 
@@ -213,23 +209,62 @@ final class DiskWorld implements AutoCloseable {
     slotWrite[slot] = write;
     if (changes) {
       for (int i = 0; i < count; i++) {
-        writers[from + i]++;
-        touched[from + i]++;
-        sinceFlush.computeIfAbsent(from + i, k -> new HashSet<>()).add(write.value);
+        begin(from + i, write.value);
       }
     } else if (op == BlockDevice.READ) {
-      slotView[slot] = new long[count];
-      for (int i = 0; i < count; i++) {
-        slotView[slot][i] = writers[from + i] > 0 ? -1 : touched[from + i];
-      }
+      mayRead(slot, from, count);
     } else {
-      // A flush covers what has completed by now.
-      slotView[slot] = view.clone();
+      slotCovers[slot] = durable.covered();
     }
     boolean taken =
         primary.submit(op, fua ? BlockDevice.FUA : 0, op == BlockDevice.FLUSH ? 0 : (long) from * BLOCK, op == BlockDevice.FLUSH ? 0 : (long) count * BLOCK, at, slot);
     if (!taken) {
       throw broken("the disk refused a request with a place free");
+    }
+  }
+
+  /** A write to a block begins: reads under way may see it. */
+  private void begin(int block, long value) {
+    writers[block]++;
+    durable.begin(block, value);
+    for (int slot = 0; slot < SLOTS; slot++) {
+      Write read = slotWrite[slot];
+      if (busy[slot] && (slotOp[slot] & 15) == BlockDevice.READ && block >= read.from && block < read.from + read.count) {
+        slotMay.get(slot).get(block - read.from).add(value);
+      }
+    }
+  }
+
+  /** A read may give what is there, or what is being written or will be before it ends. */
+  private void mayRead(int slot, int from, int count) {
+    List<Set<Long>> may = new ArrayList<>();
+    for (int block = from; block < from + count; block++) {
+      Set<Long> values = new HashSet<>(Set.of(view[block]));
+      for (int other = 0; other < SLOTS; other++) {
+        int op = slotOp[other] & 15;
+        Write write = slotWrite[other];
+        boolean writes = busy[other] && op != BlockDevice.READ && op != BlockDevice.FLUSH;
+        if (writes && block >= write.from && block < write.from + write.count) {
+          values.add(write.value);
+        }
+      }
+      may.add(values);
+    }
+    slotMay.set(slot, may);
+  }
+
+  private void checkRead(int slot) {
+    Write read = slotWrite[slot];
+    for (int i = 0; i < read.count; i++) {
+      long at = buffers.hostVirt() + (long) slot * BUFFER + (long) i * BLOCK;
+      long found = Memory.getLong(at);
+      Set<Long> may = slotMay.get(slot).get(i);
+      if (may.size() > 1) {
+        events.add(Kind.READ_OVER_WRITE);
+      }
+      if (!may.contains(found) || Memory.getByte(at + BLOCK - 1) != (byte) found) {
+        throw broken("read of block " + (read.from + i) + " gave " + found + ", could be " + may);
+      }
     }
   }
 
@@ -239,36 +274,20 @@ final class DiskWorld implements AutoCloseable {
     Write write = slotWrite[slot];
     busy[slot] = false;
     if (op == BlockDevice.FLUSH) {
+      flushSeen = true;
       if (error == 0) {
-        for (int block = 0; block < BLOCKS; block++) {
-          flushed[block] = slotView[slot][block];
-          Set<Long> since = sinceFlush.get(block);
-          if (since != null) {
-            if (writers[block] == 0 && view[block] == flushed[block]) {
-              sinceFlush.remove(block);
-            }
-          }
-        }
+        durable.flushed(slotCovers[slot]);
       }
     } else if (op == BlockDevice.READ) {
-      long at = buffers.hostVirt() + (long) slot * BUFFER;
-      for (int i = 0; error == 0 && i < write.count; i++) {
-        long found = Memory.getLong(at + (long) i * BLOCK);
-        int block = write.from + i;
-        // Blocks that are or were written meanwhile may show either.
-        boolean quiet = slotView[slot][i] == touched[block];
-        if (quiet && found != view[block]) {
-          throw broken("read of block " + block + " gave " + found + ", written was " + view[block]);
-        }
+      if (error == 0) {
+        checkRead(slot);
       }
     } else {
       for (int i = 0; i < write.count; i++) {
         writers[write.from + i]--;
         if (error == 0) {
           view[write.from + i] = write.value;
-          if ((slotOp[slot] & 16) != 0) {
-            flushed[write.from + i] = write.value;
-          }
+          durable.complete(write.from + i, (slotOp[slot] & 16) != 0);
         }
       }
     }
@@ -290,9 +309,13 @@ final class DiskWorld implements AutoCloseable {
     }
     snapshots.put(epoch, snapshot);
     snapshots.remove(epoch - 128);
+    if (flushSeen) {
+      flushedEpochs.add(epoch);
+      flushSeen = false;
+    }
     primary.seal(epoch);
     opened = epoch + 1;
-    epochs++;
+    events.add(Kind.EPOCH);
   }
 
   private void poll() {
@@ -315,7 +338,8 @@ final class DiskWorld implements AutoCloseable {
       }
     }
     if (primary.isLevel() && !wasLevel) {
-      levels++;
+      events.add(Kind.LEVEL);
+      events.add(otherHost == b ? Kind.LEVELLED_THERE : Kind.LEVELLED_BACK);
     }
     wasLevel = primary.isLevel();
   }
@@ -332,15 +356,7 @@ final class DiskWorld implements AutoCloseable {
     SimLink newBack = new SimLink(random);
     forward = newForward;
     back = newBack;
-    WriteLog log =
-        mutation == Mutation.APPLY_BEFORE_COMMIT
-            ? new WriteLog(config.logMemoryBytes(), config.logEntries(), BLOCK, BUFFER) {
-              @Override
-              long nextToApply(long committedEpoch) {
-                return super.nextToApply(Long.MAX_VALUE);
-              }
-            }
-            : new WriteLog(config.logMemoryBytes(), config.logEntries(), BLOCK, BUFFER);
+    WriteLog log = writeLog();
     standby =
         StandbyDisk.open(
             otherHost.image, otherHost.meta, otherHost.log, log, config, new DiskChannel(newBack.sender, newForward.receiver, 1));
@@ -348,6 +364,31 @@ final class DiskWorld implements AutoCloseable {
     memoryWhole = primary.epoch() - 1;
     acknowledged = -1;
     verifying = false;
+  }
+
+  private WriteLog writeLog() {
+    return switch (mutation) {
+      case APPLY_BEFORE_COMMIT ->
+          new WriteLog(config.logMemoryBytes(), config.logEntries(), BLOCK, BUFFER) {
+            @Override
+            long nextToApply(long committedEpoch) {
+              return super.nextToApply(Long.MAX_VALUE);
+            }
+          };
+      case REPLAY_A_DROPPED_EPOCH ->
+          new WriteLog(config.logMemoryBytes(), config.logEntries(), BLOCK, BUFFER) {
+            @Override
+            int batchEntries(long end) {
+              return super.batchEntries(Long.MAX_VALUE);
+            }
+
+            @Override
+            void encodeBatch(long at, int count, long logId, long number, long seal, long base) {
+              super.encodeBatch(at, count, logId, number, seal < 0 ? seal : Long.MAX_VALUE, base);
+            }
+          };
+      default -> new WriteLog(config.logMemoryBytes(), config.logEntries(), BLOCK, BUFFER);
+    };
   }
 
   private void cut() {
@@ -361,11 +402,55 @@ final class DiskWorld implements AutoCloseable {
     cut();
     StandbyDisk other = standby;
     if (other != null) {
+      boolean level = other.isLevel();
+      countDeathWhileLevelling(Kind.STANDBY_DIED_LEVELLING);
       other.close();
       standby = null;
       stop(otherHost, power);
+      if (level && config.durable() && otherHost.image.error == 0) {
+        checkReplay();
+      }
     }
     goAlone();
+  }
+
+  private void countDeathWhileLevelling(Kind kind) {
+    if (primary.isMirroring() && !primary.isLevel()) {
+      events.add(kind);
+    }
+  }
+
+  /**
+   * A level standby with durability = disk died: when its host starts, the image is the guest's view at one epoch, not before the newest
+   * acknowledged one in which the guest flushed; also when it loses power again while it repeats its log.
+   */
+  private void checkReplay() {
+    if (!otherHost.wasLevel()) {
+      return; // it had not recorded that it is: nobody may start from it
+    }
+    for (int deaths = random.nextInt(3); deaths > 0; deaths--) {
+      otherHost.image.writesUntilPowerLoss = random.nextInt(8);
+      try {
+        otherHost.replay();
+      } catch (SimDevice.PowerLostException e) {
+        events.add(Kind.DIED_REPLAYING);
+        otherHost.losePower();
+      }
+      otherHost.image.writesUntilPowerLoss = -1;
+    }
+    if (otherHost.replay() > 0) {
+      events.add(Kind.LOG_REPLAYED);
+    }
+    long from = java.util.Objects.requireNonNullElse(flushedEpochs.floor(acknowledged), 0L);
+    for (long epoch = opened - 1; epoch >= Math.max(0, from); epoch--) {
+      Snapshot snapshot = snapshots.get(epoch);
+      if (snapshot != null && firstDifference(otherHost, snapshot) < 0) {
+        return;
+      }
+    }
+    Snapshot last = snapshots.get(opened - 1);
+    throw broken(
+        "the log of a standby that died gives the image of no epoch from " + from + " to " + (opened - 1) + (last == null ? "" : ", block " + firstDifference(otherHost, last)));
   }
 
   private void goAlone() {
@@ -381,22 +466,19 @@ final class DiskWorld implements AutoCloseable {
     }
   }
 
-  private void stop(Host host, boolean power) {
+  private void stop(SimHost host, boolean power) {
     if (power) {
-      powerLosses++;
-      host.image.losePower();
-      host.meta.losePower();
-      host.log.losePower();
+      events.add(Kind.POWER_LOSS);
+      host.losePower();
     } else {
-      host.image.stop();
-      host.meta.stop();
-      host.log.stop();
+      host.stop();
     }
   }
 
   /** The primary's host dies: its standby takes over if it may, or the primary comes back as it is. */
   private void killPrimary(boolean power) {
     lastReason = primary.reason();
+    countDeathWhileLevelling(Kind.PRIMARY_DIED_LEVELLING);
     cut();
     primary.close();
     stop(primaryHost, power);
@@ -426,18 +508,20 @@ final class DiskWorld implements AutoCloseable {
     }
     for (int block = 0; block < BLOCKS; block++) {
       view[block] = primaryHost.image.value((long) block * BLOCK);
-      flushed[block] = view[block];
+      if (power) {
+        durable.reset(block, view[block]);
+      } else {
+        durable.found(block, view[block]);
+      }
     }
-    sinceFlush.clear();
     goAlone();
   }
 
   private void checkAfterPowerLoss() {
     for (int block = 0; block < BLOCKS; block++) {
       long found = primaryHost.image.value((long) block * BLOCK);
-      Set<Long> since = sinceFlush.get(block);
-      if (found != flushed[block] && found != view[block] && (since == null || !since.contains(found))) {
-        throw broken("block " + block + " is " + found + " after a loss of power, flushed was " + flushed[block]);
+      if (!durable.possible(block).contains(found)) {
+        throw broken("block " + block + " is " + found + " after a loss of power, could be " + durable.possible(block));
       }
     }
   }
@@ -452,6 +536,9 @@ final class DiskWorld implements AutoCloseable {
     // A later epoch may be whole here although the primary never heard of it.
     while (epoch < memoryWhole && other.isWhole(epoch + 1) && random.nextBoolean()) {
       epoch++;
+    }
+    if (mutation == Mutation.CLEAN_BEFORE_DURABLE) {
+      otherHost.image.liesAboutOps = 0;
     }
     if (!other.promote(epoch)) {
       throw broken("the standby refuses to be promoted at epoch " + epoch);
@@ -481,19 +568,20 @@ final class DiskWorld implements AutoCloseable {
     if (told.size() != snapshot.inFlight.size()) {
       throw broken("the seal names " + told.size() + " writes in flight, the guest has " + snapshot.inFlight.size());
     }
-    promotions++;
+    events.add(Kind.PROMOTION);
     if (mutation == Mutation.FORGET_DISCARD) {
       otherHost.image.liesAboutOps = 0;
     }
     primary = other.takeOver(identifiers++);
     standby = null;
-    Host old = primaryHost;
+    SimHost old = primaryHost;
     primaryHost = otherHost;
     otherHost = old;
     if (otherHost.image.error != 0) {
       otherHost.image.error = 0; // the cable was put back: its metadata must know that it does not count
     }
     opened = epoch + 1;
+    flushedEpochs.tailSet(opened).clear();
     acknowledged = -1;
     clearGuest();
     for (int i = 0; !primary.isIdentityDurable(); i++) {
@@ -504,16 +592,12 @@ final class DiskWorld implements AutoCloseable {
     }
     // What was in flight is issued again by the guest's device, from its own memory; until then a block is either.
     System.arraycopy(snapshot.view, 0, view, 0, BLOCKS);
+    // Everything that was ever acknowledged as flushed is on this disk, which was flushed while it took over.
+    for (int block = 0; block < BLOCKS; block++) {
+      durable.reset(block, view[block]);
+    }
     for (Write write : snapshot.inFlight) {
       reissue(write);
-    }
-    // Everything that was ever acknowledged as flushed is on this disk, which was flushed while it took over.
-    System.arraycopy(view, 0, flushed, 0, BLOCKS);
-    sinceFlush.clear();
-    for (Write write : snapshot.inFlight) {
-      for (int i = 0; i < write.count; i++) {
-        sinceFlush.computeIfAbsent(write.from + i, k -> new HashSet<>()).add(write.value);
-      }
     }
   }
 
@@ -534,26 +618,32 @@ final class DiskWorld implements AutoCloseable {
     slotOp[slot] = data ? BlockDevice.WRITE : BlockDevice.ZEROES;
     slotWrite[slot] = write;
     for (int i = 0; i < write.count; i++) {
-      writers[write.from + i]++;
-      touched[write.from + i]++;
+      begin(write.from + i, write.value);
     }
     primary.submit(slotOp[slot], 0, (long) write.from * BLOCK, (long) write.count * BLOCK, at, slot);
   }
 
-  private void check(Host host, Snapshot snapshot, long epoch) {
+  private void check(SimHost host, Snapshot snapshot, long epoch) {
+    int block = firstDifference(host, snapshot);
+    if (block >= 0) {
+      long found = host.image.value((long) block * BLOCK);
+      throw broken("block " + block + " is " + found + " on the promoted disk of epoch " + epoch + ", the guest had " + snapshot.view[block]);
+    }
+  }
+
+  /** The first block that is neither the guest's view there nor what was being written, or −1. */
+  private static int firstDifference(SimHost host, Snapshot snapshot) {
     for (int block = 0; block < BLOCKS; block++) {
       long found = host.image.value((long) block * BLOCK);
-      if (found == snapshot.view[block]) {
-        continue;
-      }
-      boolean inFlight = false;
+      boolean same = found == snapshot.view[block];
       for (Write write : snapshot.inFlight) {
-        inFlight |= block >= write.from && block < write.from + write.count && found == write.value;
+        same |= block >= write.from && block < write.from + write.count && found == write.value;
       }
-      if (!inFlight) {
-        throw broken("block " + block + " is " + found + " on the promoted disk of epoch " + epoch + ", the guest had " + snapshot.view[block]);
+      if (!same) {
+        return block;
       }
     }
+    return -1;
   }
 
   /** Lets everything come to rest and compares the disks byte by byte. */
@@ -565,6 +655,9 @@ final class DiskWorld implements AutoCloseable {
     guestStopped = true;
     for (int i = 0; i < 20_000; i++) {
       poll();
+      if (primary.wantsSeal() && i % 4 == 0) {
+        seal();
+      }
       if (i % 16 == 0 && primary.inFlight() == 0 && primary.isMirroring() && acknowledged >= opened - 1 && other.pendingWrites() > 0) {
         seal();
       }
@@ -581,7 +674,6 @@ final class DiskWorld implements AutoCloseable {
           continue;
         }
         verifying = false;
-        verifies++;
         verifiedClean = primary.resync().differing() == 0;
         long mismatch = Memory.mismatch(a.image.contents(), b.image.contents(), GEOMETRY.bytes());
         if (mismatch >= 0) {
@@ -595,11 +687,11 @@ final class DiskWorld implements AutoCloseable {
             throw broken("block " + block + " is not what the guest wrote");
           }
         }
-        equalChecks++;
+        events.add(Kind.COMPARED_AT_REST);
         break;
       }
       if (i == 19_999) {
-        throw broken("nothing comes to rest: " + primary.reason() + " / " + other.reason() + "\n  " + other);
+        throw broken("nothing comes to rest: " + primary.reason() + " / " + other.reason() + "\n  " + primary + "\n  " + other + "\n  opened " + opened + " memory " + memoryWhole + " acknowledged " + acknowledged);
       }
     }
     guestStopped = false;
@@ -608,8 +700,8 @@ final class DiskWorld implements AutoCloseable {
 
   /** Runs until that many epochs were sealed. */
   void run(long epochsWanted) {
-    long target = epochs + epochsWanted;
-    while (epochs < target && !over) {
+    long target = events.count(Kind.EPOCH) + epochsWanted;
+    while (events.count(Kind.EPOCH) < target && !over) {
       step();
     }
   }
@@ -619,7 +711,7 @@ final class DiskWorld implements AutoCloseable {
       guestStep();
     }
     poll();
-    if (random.nextInt(3) == 0) {
+    if ((random.nextInt(3) == 0 || primary.wantsSeal()) && isWindowOpen()) {
       seal();
     }
     StandbyDisk other = standby;
@@ -635,6 +727,11 @@ final class DiskWorld implements AutoCloseable {
       waitPolls = random.nextInt(200);
     }
     fault();
+  }
+
+  private boolean isWindowOpen() {
+    StandbyDisk other = standby;
+    return other == null || !primary.isLevel() || opened - Math.max(acknowledged, other.levelEpoch()) < EPOCHS_IN_FLIGHT_MAX;
   }
 
   private void fault() {
@@ -656,14 +753,26 @@ final class DiskWorld implements AutoCloseable {
     } else if (dice < 17) {
       if (primary.isLevel() && acknowledged >= 0 && !primary.isImageFailed()) {
         primaryHost.image.error = random.nextBoolean() ? -5 : -28;
-        takeovers++;
+        events.add(Kind.IMAGE_FAILED);
       }
     } else if (dice < 18) {
       if (standby != null && !isImageBad()) {
         failStandby();
       }
-    } else if (dice < 20) {
-      (random.nextBoolean() ? primaryHost : otherHost).sleep(random.nextInt(60));
+    } else if (dice < 19) {
+      if (primary.isLevel() && standby != null && !isImageBad()) {
+        diverge();
+      }
+    } else if (dice < 21) {
+      (random.nextBoolean() ? primaryHost : otherHost).image.sleepPolls = random.nextInt(60);
+    }
+    if (primary.isMirroring() && !primary.isLevel() && !isImageBad() && random.nextInt(800) == 0) {
+      if (random.nextBoolean()) {
+        killPrimary(random.nextBoolean());
+      } else {
+        dropStandby(random.nextBoolean());
+      }
+      waitPolls = random.nextInt(200);
     }
     if (primary.isImageFailed() && random.nextInt(100) == 0) {
       killPrimary(false);
@@ -685,8 +794,51 @@ final class DiskWorld implements AutoCloseable {
     waitPolls = random.nextInt(200);
   }
 
+  /** A person starts the machine on the other host too, which was cut off: both write, and neither may be levelled from the other. */
+  private void diverge() {
+    dropStandby(false);
+    if (!otherHost.wasLevel()) {
+      return;
+    }
+    otherHost.force();
+    MirroredDisk alone = MirroredDisk.open(otherHost.image, otherHost.meta, config, opened);
+    alone.standAlone(identifiers++);
+    long at = buffers.hostVirt() + (long) SLOTS * BUFFER;
+    Memory.fill(at, BLOCK, (byte) -1);
+    int[] answers = {0};
+    for (int i = 0; i < 4; i++) {
+      alone.submit(BlockDevice.WRITE, 0, (long) random.nextInt(BLOCKS) / 4 * 4 * BLOCK + (long) i * BLOCK, BLOCK, at, i);
+    }
+    while (answers[0] < 4 || !alone.isIdentityDurable()) {
+      alone.poll((tag, error) -> answers[0]++, now);
+    }
+    alone.close();
+    stop(otherHost, false);
+    connect();
+    for (int i = 0; primary.isConnected() || primary.reason().isEmpty(); i++) {
+      if (primary.isMirroring() || i > 10_000) {
+        throw broken("two histories meet and nobody refuses: " + primary);
+      }
+      guestStep();
+      poll();
+    }
+    StandbyDisk refused = java.util.Objects.requireNonNull(standby);
+    for (int i = 0; i < 1000 && refused.reason().isEmpty(); i++) {
+      refused.poll();
+    }
+    if (!primary.reason().equals(DiskHello.DIVERGED)) {
+      throw broken("two histories meet, refused because: " + primary.reason());
+    }
+    events.add(Kind.DIVERGED_AND_REFUSED);
+    refused.close();
+    standby = null;
+    stop(otherHost, false);
+    otherHost.discard();
+    waitPolls = random.nextInt(100);
+  }
+
   private void failStandby() {
-    otherHost.image.error = -5;
+    otherHost.image.error = random.nextBoolean() ? -5 : -28;
     for (int i = 0; i < 3000 && primary.isMirroring() && !primary.isImageFailed(); i++) {
       guestStep();
       poll();
@@ -698,12 +850,10 @@ final class DiskWorld implements AutoCloseable {
     StandbyDisk other = standby;
     boolean suspended = other != null && !primary.isMirroring();
     if (suspended) {
+      events.add(Kind.STANDBY_FAILED);
       dropStandby(false);
       if (random.nextBoolean()) {
-        otherHost.image.replace();
-        otherHost.meta.replace();
-        otherHost.log.replace();
-        otherHost.formatted = false;
+        otherHost.replace();
       }
     }
     waitPolls = random.nextInt(100);
@@ -717,10 +867,8 @@ final class DiskWorld implements AutoCloseable {
       other.close();
     }
     primary.close();
-    for (Host host : new Host[] {a, b}) {
-      host.image.free();
-      host.meta.free();
-      host.log.free();
+    for (SimHost host : new SimHost[] {a, b}) {
+      host.free();
     }
     buffers.close();
   }

@@ -1,5 +1,7 @@
 package dev.dyad.engine.disk;
 
+import static dev.dyad.bindings.abi.linux.linux_h.ENOSPC;
+
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import java.util.ArrayList;
@@ -12,6 +14,11 @@ import java.util.Random;
  */
 final class SimDevice implements BlockDevice {
   static final int SECTOR = 512;
+
+  /** The host lost its power in the middle of something that waits. */
+  static final class PowerLostException extends RuntimeException {
+    private static final long serialVersionUID = 1;
+  }
 
   private static final class Request {
     int op;
@@ -33,6 +40,7 @@ final class SimDevice implements BlockDevice {
   private final Mapping stable;
   private final long bytes;
   private final Random random;
+  private final DiskEvents events;
   private final List<Request> running = new ArrayList<>();
   private List<Cached> cache = new ArrayList<>();
 
@@ -42,15 +50,19 @@ final class SimDevice implements BlockDevice {
   /** Polls that complete nothing. */
   int sleepPolls;
 
+  /** Writes until the power is lost, −1 for never. */
+  int writesUntilPowerLoss = -1;
+
   /** The fault of a device that says done and did not: ops (bit mask), from an offset on. */
   int liesAboutOps;
 
   long liesFrom;
   long liesTo = Long.MAX_VALUE;
 
-  SimDevice(long bytes, Random random) {
+  SimDevice(long bytes, Random random, DiskEvents events) {
     this.bytes = bytes;
     this.random = random;
+    this.events = events;
     current = Mapping.anonymous(bytes);
     stable = Mapping.anonymous(bytes);
   }
@@ -93,6 +105,9 @@ final class SimDevice implements BlockDevice {
       throw new AssertionError("request " + op + " of " + length + " at " + offset + " on " + bytes);
     }
     if (op == WRITE || op == DISCARD || op == ZEROES) {
+      if (writesUntilPowerLoss >= 0 && --writesUntilPowerLoss < 0) {
+        throw new PowerLostException();
+      }
       for (Request r : running) {
         if ((r.op == WRITE || r.op == DISCARD || r.op == ZEROES) && r.offset < offset + length && offset < r.offset + r.bytes) {
           throw new AssertionError("two writes overlap in flight at " + offset);
@@ -114,16 +129,25 @@ final class SimDevice implements BlockDevice {
   @Override
   public int poll(Completions completions) {
     if (sleepPolls > 0) {
+      if (!running.isEmpty()) {
+        events.add(DiskEvents.Kind.SLOW_DISK);
+      }
       sleepPolls--;
       return 0;
     }
     int done = 0;
     int want = running.isEmpty() ? 0 : 1 + random.nextInt(running.size());
     for (int i = 0; i < want && !running.isEmpty(); i++) {
-      Request request = running.remove(random.nextInt(running.size()));
+      int which = random.nextInt(running.size());
+      if (which > 0) {
+        events.add(DiskEvents.Kind.COMPLETED_OUT_OF_ORDER);
+      }
+      Request request = running.remove(which);
       int result = error;
       if (result == 0) {
         perform(request);
+      } else {
+        events.add(result == -ENOSPC() ? DiskEvents.Kind.ENOSPC : DiskEvents.Kind.EIO);
       }
       done++;
       completions.completed(request.tag, result);
@@ -184,6 +208,7 @@ final class SimDevice implements BlockDevice {
 
   /** The process ends: what runs may or may not happen. */
   void stop() {
+    writesUntilPowerLoss = -1;
     while (!running.isEmpty()) {
       Request request = running.remove(random.nextInt(running.size()));
       if (request.op != READ && request.op != FLUSH && random.nextBoolean()) {
@@ -195,16 +220,29 @@ final class SimDevice implements BlockDevice {
   /** Power is lost: of each write that was not flushed, all, some sectors or nothing survives. */
   void losePower() {
     stop();
+    boolean lost = false;
     for (Cached cached : cache) {
       int fate = cached.must ? 0 : random.nextInt(4);
       if (fate <= 1) {
         persist(cached, 0, cached.data.length);
+        if (lost) {
+          events.add(DiskEvents.Kind.WRITE_REORDERED);
+        }
       } else if (fate == 2) {
+        int kept = 0;
         for (int from = 0; from < cached.data.length; from += SECTOR) {
           if (random.nextBoolean()) {
             persist(cached, from, SECTOR);
+            kept += SECTOR;
           }
         }
+        if (kept > 0 && kept < cached.data.length) {
+          events.add(DiskEvents.Kind.WRITE_TORN);
+        }
+        lost |= kept == 0;
+      } else {
+        events.add(DiskEvents.Kind.WRITE_LOST);
+        lost = true;
       }
     }
     cache = new ArrayList<>();

@@ -1,0 +1,177 @@
+package dev.dyad.engine.disk;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.bindings.linux.Memory;
+import java.util.HashSet;
+import java.util.Random;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+
+/** How much levelling moves, how fast it may be, and what it says of itself; the clock is the test's. */
+class ResyncTest {
+  private static final int BLOCK = 512;
+  private static final long BYTES = 8 << 20;
+  private static final DiskGeometry GEOMETRY = new DiskGeometry(BYTES, BLOCK, 64 * BLOCK, 4);
+  private static final long TURN_NANOS = 1_000_000;
+  private static final int TURNS_MAX = 200_000;
+
+  /** Two hosts' disks on one thread, with an epoch every eighth turn. */
+  private static final class Pair implements AutoCloseable {
+    final Random random = new Random(5);
+    final MirrorConfig config;
+    final SimDevice[] devices = new SimDevice[4];
+    final Mapping buffer = Mapping.anonymous(4096);
+    final MirroredDisk primary;
+    @Nullable StandbyDisk standby;
+    long now;
+    int answers;
+    private int turns;
+
+    Pair(long bytesPerSecond) {
+      config = new MirrorConfig(16, 8 << 10, bytesPerSecond, 1000, 1L << 60, false, 256 << 10, 1024, 16);
+      DiskEvents events = new DiskEvents();
+      for (int i = 0; i < 4; i++) {
+        devices[i] = new SimDevice(i < 2 ? BYTES : GEOMETRY.metadataBytes(), random, events);
+      }
+      DiskMetadata.format(devices[2], GEOMETRY, 7, 7, Generations.first(1));
+      DiskMetadata.format(devices[3], GEOMETRY, 7, 7, Generations.NONE);
+      primary = MirroredDisk.open(devices[0], devices[2], config, 0);
+    }
+
+    void connect() {
+      SimLink forward = new SimLink(random);
+      SimLink back = new SimLink(random);
+      standby = StandbyDisk.open(devices[1], devices[3], null, config, new DiskChannel(back.sender, forward.receiver, 1));
+      primary.attach(new DiskChannel(forward.sender, back.receiver, 1));
+    }
+
+    void disconnect(long identifier) {
+      StandbyDisk present = standby;
+      if (present != null) {
+        present.close();
+      }
+      standby = null;
+      primary.standAlone(identifier);
+    }
+
+    void turn() {
+      now += TURN_NANOS;
+      primary.poll((tag, error) -> answers++, now);
+      StandbyDisk present = standby;
+      if (present != null) {
+        present.poll();
+        if (present.isWhole(present.sealedEpoch())) {
+          present.committed(present.sealedEpoch());
+        }
+      }
+      if (++turns % 8 == 0) {
+        primary.seal(primary.epoch());
+      }
+    }
+
+    void level() {
+      for (int i = 0; !primary.isLevel(); i++) {
+        turn();
+        assertTrue(i < TURNS_MAX, "not level: " + primary);
+      }
+    }
+
+    /** Writes a block and waits for the answer. */
+    void write(long block) {
+      int before = answers;
+      Memory.fill(buffer.hostVirt(), BLOCK, (byte) (1 + random.nextInt(100)));
+      assertTrue(primary.submit(BlockDevice.WRITE, 0, block * BLOCK, BLOCK, buffer.hostVirt(), 0));
+      for (int i = 0; answers == before; i++) {
+        turn();
+        assertTrue(i < TURNS_MAX, "no answer: " + primary);
+      }
+    }
+
+    @Override
+    public void close() {
+      StandbyDisk present = standby;
+      if (present != null) {
+        present.close();
+      }
+      primary.close();
+      for (SimDevice device : devices) {
+        device.free();
+      }
+      buffer.close();
+    }
+  }
+
+  @Test
+  void shouldMoveAtMostOneAndAHalfPercentWhenOnePercentWasRewritten() {
+    try (Pair pair = new Pair(Long.MAX_VALUE)) {
+      pair.connect();
+      pair.level();
+      pair.disconnect(2);
+      Set<Long> written = new HashSet<>();
+      while (written.size() < GEOMETRY.blocks() / 100) {
+        long block = pair.random.nextLong(GEOMETRY.blocks());
+        pair.write(block);
+        written.add(block);
+      }
+      pair.connect();
+      pair.level();
+      long moved = pair.primary.resync().copiedBytes();
+      assertTrue(moved >= (long) written.size() * BLOCK, moved + " bytes moved, written were " + written.size() + " blocks");
+      assertTrue(moved <= BYTES * 15 / 1000, moved + " bytes moved of " + BYTES);
+      assertEquals(0, pair.primary.resync().comparedBytes(), "nothing else is even compared");
+      assertEquals(-1, Memory.mismatch(pair.devices[0].contents(), pair.devices[1].contents(), BYTES));
+    }
+  }
+
+  @Test
+  void shouldKeepToItsRateAndSayHowFarItIs() {
+    long rate = 4 << 20;
+    try (Pair pair = new Pair(rate)) {
+      for (int i = 0; i < 200; i++) {
+        pair.write(pair.random.nextLong(GEOMETRY.blocks()));
+      }
+      pair.connect();
+      while (!pair.primary.isMirroring()) {
+        pair.turn();
+      }
+      long start = pair.now;
+      long total = pair.primary.resync().remainingBytes();
+      assertTrue(total >= BYTES, "an empty disk is compared as a whole");
+      int percent = 0;
+      long pieces = (long) pair.primary.resync().pieces() * pair.config.pieceBytes();
+      for (int i = 0; !pair.primary.isLevel(); i++) {
+        pair.turn();
+        Resync resync = pair.primary.resync();
+        long done = resync.copiedBytes() + resync.comparedBytes();
+        long allowed = rate * (pair.now - start + 100_000_000L) / 1_000_000_000L + pieces;
+        assertTrue(done <= allowed, done + " bytes after " + (pair.now - start) + " ns, allowed are " + allowed);
+        assertTrue(resync.percent() >= percent, "from " + percent + " to " + resync.percent() + " percent");
+        percent = resync.percent();
+        assertTrue(i < TURNS_MAX, "not level: " + pair.primary);
+      }
+      assertEquals(100, percent);
+      assertEquals(0, pair.primary.resync().remainingBytes());
+      long measured = pair.primary.resync().bytesPerSecond(pair.now);
+      assertTrue(measured > rate / 2 && measured <= rate * 11 / 10, "rate of " + measured + ", bound " + rate);
+    }
+  }
+
+  @Test
+  void shouldBecomeLevelWhileTheGuestKeepsWriting() {
+    try (Pair pair = new Pair(Long.MAX_VALUE)) {
+      pair.connect();
+      for (int i = 0; !pair.primary.isLevel(); i++) {
+        pair.write(pair.random.nextLong(GEOMETRY.blocks() / 8));
+        assertTrue(i < TURNS_MAX, "not level: " + pair.primary);
+      }
+      for (int i = 0; i < 1000; i++) {
+        pair.turn();
+      }
+      assertEquals(-1, Memory.mismatch(pair.devices[0].contents(), pair.devices[1].contents(), BYTES));
+    }
+  }
+}
