@@ -37,6 +37,8 @@ final class ActivityLog {
   private final int[] stagedVictim = new int[TRANSACTION_MAX];
   private final boolean[] staged;
   private int wantedCount;
+  private int keepFirst;
+  private int keepLast = FREE;
   private int stagedCount;
   private long uses;
 
@@ -68,6 +70,33 @@ final class ActivityLog {
   /** That write has ended. */
   void letGo(int extent) {
     writers[placeOf[extent]]--;
+  }
+
+  /** The requests that wait are about to ask, the oldest first. */
+  void askAnew() {
+    wantedCount = 0;
+    keepLast = FREE;
+  }
+
+  /**
+   * A request asks for its extents. Those that the first one that waits has already, it keeps until it has the others too; else two
+   * that need each other's places swap them for ever.
+   *
+   * @return whether all of them may be written now
+   */
+  boolean ask(int first, int last) {
+    boolean active = true;
+    for (int extent = first; extent <= last; extent++) {
+      if (!isActive(extent)) {
+        want(extent);
+        active = false;
+      }
+    }
+    if (!active && keepLast == FREE) {
+      keepFirst = first;
+      keepLast = last;
+    }
+    return active;
   }
 
   /** Asks for an extent in the next transaction; does nothing when it is asked for already or the transaction is full. */
@@ -113,6 +142,7 @@ final class ActivityLog {
       stagedPlace[stagedCount] = place;
       stagedVictim[stagedCount++] = victim;
     }
+    keepLast = FREE;
     wantedCount = 0; // whoever still waits asks again
     return stagedCount;
   }
@@ -123,11 +153,15 @@ final class ActivityLog {
       if (extentAt[place] == FREE) {
         return place;
       }
-      if (writers[place] == 0 && !staged[place] && (best == FREE || lastUse[place] < lastUse[best])) {
+      if (writers[place] == 0 && !staged[place] && !isKept(extentAt[place]) && (best == FREE || lastUse[place] < lastUse[best])) {
         best = place;
       }
     }
     return best;
+  }
+
+  private boolean isKept(int extent) {
+    return extent >= keepFirst && extent <= keepLast;
   }
 
   /** The extent that lost its place to entry {@code index} of the transaction, or −1. */

@@ -74,6 +74,7 @@ final class DifferenceMarks {
   void mirrored(long offset, long bytes) {
     mark(sent, offset, bytes);
     unmarkWhole(dirty, offset, bytes);
+    unmarkWhole(compare, offset, bytes);
   }
 
   /** A write of the guest begins that no standby hears of. */

@@ -92,6 +92,7 @@ final class GuestRequests {
     }
     starting = true;
     stalled = false;
+    activity.askAnew();
     for (int i = 0; i < table.queued(); i++) {
       int slot = table.queued(i);
       boolean went =
@@ -162,7 +163,7 @@ final class GuestRequests {
     if (table.overlapsWrite(offset, bytes)) {
       return false;
     }
-    if (!imageFailed && (!activate(offset, bytes) || image.inFlight() == image.queueDepth())) {
+    if (!imageFailed && (!activity.ask((int) (offset >>> extentShift), lastExtent(offset, bytes)) || image.inFlight() == image.queueDepth())) {
       return false;
     }
     if (standing.isMirroring()) {
@@ -190,18 +191,6 @@ final class GuestRequests {
       throw new IllegalStateException("the image took less than its queue depth");
     }
     return true;
-  }
-
-  private boolean activate(long offset, long bytes) {
-    boolean active = true;
-    int last = lastExtent(offset, bytes);
-    for (int extent = (int) (offset >>> extentShift); extent <= last; extent++) {
-      if (!activity.isActive(extent)) {
-        activity.want(extent);
-        active = false;
-      }
-    }
-    return active;
   }
 
   private void hold(long offset, long bytes) {

@@ -5,9 +5,11 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.fail;
 
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
+import java.util.Arrays;
 import java.util.Objects;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
@@ -128,6 +130,24 @@ class ActivityLogTest {
     activate(5);
     assertTrue(log.isActive(5));
     assertFalse(log.isActive(2));
+  }
+
+  @Test
+  void shouldNotLetTwoRequestsThatWaitTakeEachOthersPlaces() {
+    activate(3, 6, 10, 12);
+    log.hold(10);
+    log.hold(12);
+    for (int turn = 0; turn < 10; turn++) {
+      log.askAnew();
+      boolean older = log.ask(3, 4);
+      boolean younger = log.ask(5, 6);
+      if (older) {
+        assertFalse(younger, "two places cannot hold four extents");
+        return;
+      }
+      settle();
+    }
+    fail("neither gets both of its extents; active are " + Arrays.toString(log.active()));
   }
 
   @Test
