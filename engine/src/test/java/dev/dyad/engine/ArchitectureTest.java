@@ -28,7 +28,7 @@ class ArchitectureTest {
           Map.entry("wire", List.of()),
           Map.entry("json", List.of()),
           Map.entry("observe", List.of("json")),
-          Map.entry("arbiter", List.of()),
+          Map.entry("arbiter", List.of("json")),
           Map.entry("vm", List.of()),
           Map.entry("guest", List.of()),
           Map.entry("vm.qemu", List.of("vm", "observe", "json")),

@@ -1,5 +1,6 @@
 package dev.dyad.engine.arbiter;
 
+import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -35,16 +36,13 @@ public final class EtcdArbiter implements Arbiter {
   private static final int ATTEMPTS = 4;
 
   private static final int ANSWER_BYTES_MAX = 1 << 16;
-  private static final Pattern VALUE = Pattern.compile("\"value\"\\s*:\\s*\"([A-Za-z0-9+/=]*)\"");
-  private static final Pattern REVISION = Pattern.compile("\"mod_revision\"\\s*:\\s*\"(\\d+)\"");
-  private static final Pattern SUCCEEDED = Pattern.compile("\"succeeded\"\\s*:\\s*true");
   private static final Pattern RECORD = Pattern.compile("(\\d{1,18}) (.+)");
 
   /** What this process has heard of each key, whoever of it asked: the same as the mapped word of a generation file within one process. */
   private static final Map<String, AtomicLong> HEARD = new ConcurrentHashMap<>();
 
-  /** What the key holds. @param revision of the key, 0: there is none yet */
-  private record Held(long generation, String host, long revision) {}
+  /** What the key holds. @param revision of the key, "0": there is none yet */
+  private record Held(long generation, String host, String revision) {}
 
   private final List<URI> endpoints;
   private final String key;
@@ -113,19 +111,18 @@ public final class EtcdArbiter implements Arbiter {
   }
 
   private Held read() throws IOException {
-    String answer = call("/v3/kv/range", "{\"key\":\"" + base64(key) + "\"}");
-    Matcher revision = REVISION.matcher(answer);
-    Matcher value = VALUE.matcher(answer);
-    if (!revision.find()) {
-      return new Held(0, "", 0);
+    List<Json> found = call("/v3/kv/range", Map.of("key", base64(key))).get("kvs").elements();
+    if (found.isEmpty()) {
+      return new Held(0, "", "0"); // a key that is not there has modification revision 0
     }
-    String text = value.find() ? new String(Base64.getDecoder().decode(value.group(1)), StandardCharsets.UTF_8) : "";
+    String text = decoded(found.getFirst().get("value").text());
     Matcher written = RECORD.matcher(text);
     if (!written.matches()) {
       problem = "key " + key + " of " + endpoints + " holds no generation (\"" + text + "\"); stop both sides, make sure that the guest runs on one of them only, and delete it";
       throw new IOException(problem);
     }
-    Held held = new Held(Long.parseLong(written.group(1)), written.group(2), Long.parseLong(revision.group(1)));
+    // The gateway writes 64-bit integers as strings.
+    Held held = new Held(Long.parseLong(written.group(1)), written.group(2), found.getFirst().get("mod_revision").text());
     newest.accumulateAndGet(held.generation(), Math::max);
     problem = null;
     return held;
@@ -133,22 +130,34 @@ public final class EtcdArbiter implements Arbiter {
 
   private boolean replace(Held held, String value) throws IOException {
     String name = base64(key);
-    // A key that is not there has modification revision 0.
-    String answer = call("/v3/kv/txn", "{\"compare\":[{\"key\":\"" + name + "\",\"target\":\"MOD\",\"result\":\"EQUAL\",\"mod_revision\":\"" + held.revision()
-        + "\"}],\"success\":[{\"request_put\":{\"key\":\"" + name + "\",\"value\":\"" + base64(value) + "\"}}]}");
-    return SUCCEEDED.matcher(answer).find();
+    Map<String, Object> unchanged = Map.of("key", name, "target", "MOD", "result", "EQUAL", "mod_revision", held.revision());
+    Map<String, Object> put = Map.of("request_put", Map.of("key", name, "value", base64(value)));
+    return call("/v3/kv/txn", Map.of("compare", List.of(unchanged), "success", List.of(put))).get("succeeded").isTrue();
   }
 
   private static String base64(String text) {
     return Base64.getEncoder().encodeToString(text.getBytes(StandardCharsets.UTF_8));
   }
 
-  private String call(String path, String body) throws IOException {
+  private static String decoded(String base64) {
+    try {
+      return new String(Base64.getDecoder().decode(base64), StandardCharsets.UTF_8);
+    } catch (IllegalArgumentException e) {
+      return ""; // no more a generation than any other text
+    }
+  }
+
+  private Json call(String path, Map<String, Object> request) throws IOException {
+    String body = Json.write(request);
     StringBuilder reasons = new StringBuilder();
     for (URI endpoint : endpoints) {
       try {
-        return post(endpoint.resolve(path), body);
-      } catch (IOException e) {
+        Json answer = Json.parse(post(endpoint.resolve(path), body));
+        if (answer.get("header").isAbsent()) {
+          throw new IOException("not an etcd, it says " + answer);
+        }
+        return answer;
+      } catch (IOException | IllegalArgumentException e) {
         reasons.append(reasons.isEmpty() ? "" : ", ").append(endpoint).append(": ").append(e.getMessage());
       }
     }

@@ -1,11 +1,16 @@
 package dev.dyad.engine.arbiter;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.URI;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -93,6 +98,29 @@ class EtcdArbiterTest {
   void shouldUseTheNextMemberWhenTheFirstDoesNotAnswer() {
     Arbiter arbiter = new EtcdArbiter(List.of(URI.create("http://127.0.0.1:1"), URI.create(etcd.url())), "key");
     assertEquals(Arbiter.Verdict.GRANTED, arbiter.request(1, "host"));
+  }
+
+  @Test
+  void shouldGrantNothingWhenSomebodyElseAnswers() throws IOException {
+    for (var answer : List.of("hello", "{}", "[]", "{\"header\":{},\"kvs\":[{\"mod_revision\":\"1\",\"value\":\"!\"}]}")) {
+      HttpServer other = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+      other.createContext(
+          "/",
+          exchange -> {
+            exchange.sendResponseHeaders(200, answer.length());
+            exchange.getResponseBody().write(answer.getBytes(StandardCharsets.UTF_8));
+            exchange.close();
+          });
+      other.start();
+      try {
+        Arbiter arbiter = new EtcdArbiter(List.of(URI.create("http://127.0.0.1:" + other.getAddress().getPort())), "key");
+        assertEquals(Arbiter.Verdict.UNREACHABLE, arbiter.request(1, "host"), answer);
+        assertNotNull(arbiter.problem(), answer);
+        assertEquals(-1, arbiter.current(), answer);
+      } finally {
+        other.stop(0);
+      }
+    }
   }
 
   @Test

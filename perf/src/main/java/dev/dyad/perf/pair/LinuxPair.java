@@ -155,7 +155,7 @@ public final class LinuxPair implements AutoCloseable {
     Process started = dyad("standby-" + standbys.size(), words);
     standbys.add(started);
     standby = started;
-    await("the standby listens", Duration.ofSeconds(20), () -> status("standby", started).map(report -> true).orElse(false));
+    await("the standby listens", Duration.ofSeconds(60), () -> status("standby", started).map(report -> true).orElse(false));
     return started;
   }
 
@@ -239,7 +239,7 @@ public final class LinuxPair implements AutoCloseable {
   /** After a take-over: the guest that goes on at the standby is the primary's now, and can be attached to. */
   public void becomePrimary() {
     Process present = standby();
-    await("the standby has taken over", Duration.ofSeconds(20), () -> status("standby", present).filter(report -> !report.get("qemuPid").isAbsent()).isPresent());
+    await("the standby has taken over", Duration.ofSeconds(60), () -> status("standby", present).filter(report -> !report.get("qemuPid").isAbsent()).isPresent());
     Json report = status("standby", present).orElseThrow();
     primaryQemu = ProcessHandle.of(report.get("qemuPid").number(0)).orElseThrow();
     primaryQmp = Path.of(report.get("qmp").text());

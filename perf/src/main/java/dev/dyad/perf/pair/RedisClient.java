@@ -7,6 +7,7 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -72,9 +73,10 @@ public final class RedisClient implements AutoCloseable {
     return problem;
   }
 
-  /** The longest time without a reply that covers or follows {@code nanos}; null when there was none longer than 20 ms. */
+  /** The longest time without a reply that ended after {@code nanos}; null when there was none longer than 20 ms. */
   public synchronized @Nullable Gap gapAround(long nanos) {
-    return gaps.stream().filter(gap -> gap.toNanos() >= nanos).findFirst().orElse(null);
+    // Not the first: a reply that was on its way at the kill may end a short one.
+    return gaps.stream().filter(gap -> gap.toNanos() >= nanos).max(Comparator.comparingLong(gap -> gap.toNanos() - gap.fromNanos())).orElse(null);
   }
 
   /** Waits until more than {@code count} writes are acknowledged. */
