@@ -3,11 +3,10 @@ package dev.dyad.engine.disk;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.sun.management.ThreadMXBean;
 import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.engine.SteadyAllocation;
 import java.io.IOException;
 import java.io.RandomAccessFile;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.Random;
 import java.util.SplittableRandom;
@@ -19,9 +18,6 @@ import org.junit.jupiter.api.io.TempDir;
 @Timeout(120)
 class DiskAllocationTest {
   private static final int IOS = 10_000;
-
-  /** While the JVM still replaces code, a frame that goes back to the interpreter gets its objects back. */
-  private static final int WINDOWS_MAX = 8;
 
   private static final int BYTES = 16 << 20;
   private static final int BLOCK = 4096;
@@ -63,15 +59,8 @@ class DiskAllocationTest {
   }
 
   private void shouldAllocateNothing(BlockDevice device, Runnable turn) {
-    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     try (Mapping buffer = Mapping.anonymous((long) DEPTH * BLOCK)) {
-      run(device, buffer.hostVirt(), turn);
-      long allocated = -1;
-      for (int window = 0; window < WINDOWS_MAX && allocated != 0; window++) {
-        long before = threads.getCurrentThreadAllocatedBytes();
-        run(device, buffer.hostVirt(), turn);
-        allocated = threads.getCurrentThreadAllocatedBytes() - before;
-      }
+      long allocated = SteadyAllocation.bytes(() -> run(device, buffer.hostVirt(), turn));
       assertEquals(0, errors);
       assertEquals(0, allocated, "bytes in " + IOS + " requests");
     }

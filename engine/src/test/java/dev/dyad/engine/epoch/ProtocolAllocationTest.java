@@ -3,8 +3,7 @@ package dev.dyad.engine.epoch;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.sun.management.ThreadMXBean;
-import java.lang.management.ManagementFactory;
+import dev.dyad.engine.SteadyAllocation;
 import org.junit.jupiter.api.Test;
 
 final class ProtocolAllocationTest {
@@ -120,10 +119,7 @@ final class ProtocolAllocationTest {
     primary.onBaselineLevel(1, now);
     commit();
     epochs(20_000);
-    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-    long before = threads.getCurrentThreadAllocatedBytes();
-    epochs(10_000);
-    assertEquals(0, threads.getCurrentThreadAllocatedBytes() - before);
+    assertEquals(0, SteadyAllocation.bytes(() -> epochs(10_000)), "bytes in 10,000 epochs");
     assertEquals(PrimaryState.PROTECTED, primary.state());
     assertTrue(wires.released >= 29_000, "only " + wires.released + " epochs were released");
   }

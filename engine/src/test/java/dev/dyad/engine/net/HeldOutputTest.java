@@ -8,15 +8,14 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.sun.management.ThreadMXBean;
 import dev.dyad.bindings.linux.Clocks;
 import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.bindings.linux.Sockets;
+import dev.dyad.engine.SteadyAllocation;
 import java.io.ByteArrayOutputStream;
-import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -314,23 +313,21 @@ class HeldOutputTest {
 
   @Test
   void shouldAllocateNothingOverManyEpochs() {
-    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     held.close();
     FakePort source = new FakePort();
     FakePort sink = new FakePort();
     held = new HeldOutput(source, sink, gate, epoch, learned, bell, HeldOutput.CAPACITY_BYTES_MIN, false);
     source.fill(Wire.prefixed(Wire.frame(1, 1000), 4));
-    long e = 1;
-    for (; e < 20_000; e++) {
-      turn(e);
-    }
-    long before = threads.getCurrentThreadAllocatedBytes();
-    for (; e < 30_000; e++) {
-      turn(e);
-    }
-    long allocated = threads.getCurrentThreadAllocatedBytes() - before;
-    assertTrue(allocated < 10_000, allocated + " bytes in 10,000 epochs");
-    assertEquals(4 * 29_999L, held.receivedFrames());
+    long[] epochs = {0};
+    long allocated =
+        SteadyAllocation.bytes(
+            () -> {
+              for (int i = 0; i < 10_000; i++) {
+                turn(++epochs[0]);
+              }
+            });
+    assertEquals(0, allocated, "bytes in 10,000 epochs");
+    assertEquals(4 * epochs[0], held.receivedFrames());
     assertEquals(0, held.heldFrames());
   }
 

@@ -1,6 +1,7 @@
 package dev.dyad.engine.node;
 
 import static java.util.Objects.requireNonNull;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
@@ -8,9 +9,9 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import com.sun.management.ThreadMXBean;
 import dev.dyad.bindings.kvm.Kvm;
 import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.engine.SteadyAllocation;
 import dev.dyad.engine.arbiter.ArbiterPlace;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
@@ -18,7 +19,6 @@ import dev.dyad.engine.epoch.StandbyState;
 import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.vm.GuestMemory;
 import java.io.IOException;
-import java.lang.management.ManagementFactory;
 import java.net.DatagramPacket;
 import java.net.DatagramSocket;
 import java.net.InetSocketAddress;
@@ -43,7 +43,6 @@ class MicroVmPairTest {
   private static final long BOUND = 3_000_000_000L; // no pause of a busy machine is a death
   private static final long MEMORY = 32L << 20;
   private static final int WARM_EPOCHS = 6_000;
-  private static final int WINDOWS_MAX = 6;
 
   @TempDir private Path directory = Path.of("");
 
@@ -97,23 +96,13 @@ class MicroVmPairTest {
     running = boot(machine(100, 100, 0), 300_000L);
     awaitProtected();
     await("warm", () -> node().metrics().epochsCommitted() > WARM_EPOCHS);
-    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-    long[] ids = steadyThreads();
-    long[] least = new long[ids.length];
-    Arrays.fill(least, Long.MAX_VALUE);
-    // The JIT compiler may still undo a compilation once, which makes the objects it had removed; what an epoch allocates shows in every window.
-    for (int window = 0; window < WINDOWS_MAX && Arrays.stream(least).anyMatch(bytes -> bytes > 0); window++) {
-      long epochs = node().metrics().epochsCommitted();
-      long[] before = threads.getThreadAllocatedBytes(ids);
-      await("10,000 epochs more", () -> node().metrics().epochsCommitted() >= epochs + 10_000);
-      long[] after = threads.getThreadAllocatedBytes(ids);
-      for (int i = 0; i < ids.length; i++) {
-        least[i] = Math.min(least[i], after[i] - before[i]);
-      }
-    }
-    for (int i = 0; i < ids.length; i++) {
-      assertEquals(0, least[i], "bytes on thread " + i + " of epoch, standby's epoch, net, vCPU");
-    }
+    long[] allocated = SteadyAllocation.bytes(steadyThreads(), this::tenThousandEpochs);
+    assertArrayEquals(new long[4], allocated, "bytes on the threads of epoch, standby's epoch, net, vCPU");
+  }
+
+  private void tenThousandEpochs() throws InterruptedException {
+    long epochs = node().metrics().epochsCommitted();
+    await("10,000 epochs more", () -> node().metrics().epochsCommitted() >= epochs + 10_000);
   }
 
   private long[] steadyThreads() {

@@ -1,15 +1,15 @@
 package dev.dyad.engine.node;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.sun.management.ThreadMXBean;
 import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.engine.SteadyAllocation;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
 import dev.dyad.engine.epoch.StandbyState;
-import java.lang.management.ManagementFactory;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
@@ -110,17 +110,13 @@ class NodePairTest extends NodePairFixture {
   void shouldAllocateNothingOnTheEpochThreadsInSteadyState() throws Exception {
     startPair("tcp", EpochConfig.of(500_000L, BOUND), 50_000);
     await("warm", () -> node().metrics().epochsCommitted() > 8_000);
-    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-    long least = Long.MAX_VALUE;
-    // The JIT compiler may still undo a compilation once, which makes the objects it had removed; what an epoch allocates shows in every window.
-    for (int window = 0; window < 6 && least > 0; window++) {
-      long epochs = node().metrics().epochsCommitted();
-      long before = threads.getThreadAllocatedBytes(node().threadId()) + threads.getThreadAllocatedBytes(standbyNode().threadId());
-      await("10,000 epochs more", () -> node().metrics().epochsCommitted() > epochs + 10_000);
-      long after = threads.getThreadAllocatedBytes(node().threadId()) + threads.getThreadAllocatedBytes(standbyNode().threadId());
-      least = Math.min(least, after - before);
-    }
-    assertEquals(0, least, "bytes on both epoch threads over 10,000 epochs");
+    long[] threads = {node().threadId(), standbyNode().threadId()};
+    assertArrayEquals(new long[2], SteadyAllocation.bytes(threads, this::tenThousandEpochs), "bytes on both epoch threads");
+  }
+
+  private void tenThousandEpochs() throws InterruptedException {
+    long epochs = node().metrics().epochsCommitted();
+    await("10,000 epochs more", () -> node().metrics().epochsCommitted() >= epochs + 10_000);
   }
 
   private void startPair(String link, EpochConfig epochs, long nanosBetweenWrites) {

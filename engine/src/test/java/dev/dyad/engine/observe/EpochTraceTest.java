@@ -3,9 +3,8 @@ package dev.dyad.engine.observe;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.sun.management.ThreadMXBean;
+import dev.dyad.engine.SteadyAllocation;
 import java.io.IOException;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.List;
 import jdk.jfr.Recording;
@@ -65,7 +64,6 @@ class EpochTraceTest {
 
   @Test
   void shouldAllocateNothingWhetherSomebodyRecordsOrNot() {
-    ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     for (boolean recorded : new boolean[] {false, true}) {
       try (Recording recording = new Recording();
           EpochTrace trace = new EpochTrace()) {
@@ -73,15 +71,14 @@ class EpochTraceTest {
           recording.start();
         }
         trace.start();
-        long least = Long.MAX_VALUE;
-        for (int window = 0; window < 5 && least > 0; window++) {
-          long before = threads.getCurrentThreadAllocatedBytes();
-          for (long epoch = 1; epoch <= 100_000; epoch++) {
-            epoch(trace, epoch);
-          }
-          least = Math.min(least, threads.getCurrentThreadAllocatedBytes() - before);
-        }
-        assertEquals(0, least, "bytes on the thread of the epochs, recorded " + recorded);
+        long allocated =
+            SteadyAllocation.bytes(
+                () -> {
+                  for (long epoch = 1; epoch <= 100_000; epoch++) {
+                    epoch(trace, epoch);
+                  }
+                });
+        assertEquals(0, allocated, "bytes on the thread of the epochs, recorded " + recorded);
       }
     }
   }
