@@ -142,7 +142,6 @@ final class ActivityLog {
       stagedPlace[stagedCount] = place;
       stagedVictim[stagedCount++] = victim;
     }
-    keepLast = FREE;
     wantedCount = 0; // whoever still waits asks again
     return stagedCount;
   }
