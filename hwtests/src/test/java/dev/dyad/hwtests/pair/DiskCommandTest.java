@@ -36,6 +36,15 @@ class DiskCommandTest {
     return pair;
   }
 
+  private static RedisClient startProtected(MicroVmPair pair) throws Exception {
+    pair.startPrimary();
+    RedisClient client = pair.startClient();
+    pair.startStandby();
+    pair.awaitProtected(BOUND);
+    assertTrue(client.awaitAcked(5, BOUND), "the guest writes\n" + pair.logs());
+    return client;
+  }
+
   private static void discardTheOtherAndBecomeLevel(MicroVmPair pair) throws Exception {
     pair.killStandby();
     run(pair, ExitCode.OK, "disk", "discard", pair.otherImage().toString());
@@ -86,11 +95,7 @@ class DiskCommandTest {
   @Test
   void forceShouldLetAMachineStartFromAStandbysImageAndResetShouldMakeAStrangerOfIt() throws Exception {
     try (MicroVmPair pair = pair()) {
-      pair.startPrimary();
-      RedisClient client = pair.startClient();
-      pair.startStandby();
-      pair.awaitProtected(BOUND);
-      assertTrue(client.awaitAcked(5, BOUND), "the guest writes\n" + pair.logs());
+      RedisClient client = startProtected(pair);
       client.finish(BOUND);
       pair.killBothAndSwap();
 
@@ -116,11 +121,7 @@ class DiskCommandTest {
   @Test
   void twoHistoriesShouldBeRefusedUntilAPersonDiscardsOne() throws Exception {
     try (MicroVmPair pair = pair()) {
-      pair.startPrimary();
-      RedisClient client = pair.startClient();
-      pair.startStandby();
-      pair.awaitProtected(BOUND);
-      assertTrue(client.awaitAcked(5, BOUND), "the guest writes\n" + pair.logs());
+      RedisClient client = startProtected(pair);
       pair.killStandby();
       long before = client.acked();
       assertTrue(client.awaitAcked(before + 5, BOUND), "it goes on alone: an answer to the world is a history of its own\n" + pair.logs());
