@@ -35,6 +35,7 @@ public final class LinuxPair implements AutoCloseable {
   private static final String LISTEN = "127.0.0.1:7400";
   private static final String RELAY = "127.0.0.1:7401";
   private static final List<String> DYAD_FLAGS = List.of("-Xms64m", "-Xmx256m", "-XX:+AlwaysPreTouch");
+  private static final Duration NODE_BOUND = Duration.ofSeconds(60);
   private static final Duration BOOT_BOUND = Duration.ofSeconds(90);
 
   /**
@@ -155,7 +156,7 @@ public final class LinuxPair implements AutoCloseable {
     Process started = dyad("standby-" + standbys.size(), words);
     standbys.add(started);
     standby = started;
-    await("the standby listens", Duration.ofSeconds(60), () -> status("standby", started).map(report -> true).orElse(false));
+    await("the standby listens", NODE_BOUND, () -> status("standby", started).map(report -> true).orElse(false));
     return started;
   }
 
@@ -239,7 +240,7 @@ public final class LinuxPair implements AutoCloseable {
   /** After a take-over: the guest that goes on at the standby is the primary's now, and can be attached to. */
   public void becomePrimary() {
     Process present = standby();
-    await("the standby has taken over", Duration.ofSeconds(60), () -> status("standby", present).filter(report -> !report.get("qemuPid").isAbsent()).isPresent());
+    await("the standby has taken over", NODE_BOUND, () -> status("standby", present).filter(report -> !report.get("qemuPid").isAbsent()).isPresent());
     Json report = status("standby", present).orElseThrow();
     primaryQemu = ProcessHandle.of(report.get("qemuPid").number(0)).orElseThrow();
     primaryQmp = Path.of(report.get("qmp").text());
