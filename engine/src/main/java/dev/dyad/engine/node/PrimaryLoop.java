@@ -222,7 +222,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   public void run() {
     try {
       while (!finished) {
-        int work = posted.serve() + serveLink() + stepBaseline() + stepShipping() + stepEarly();
+        int work = posted.serve() + serveLink() + stepBaseline() + stepEarly();
         long now = Clocks.bootNs();
         protocol.onTick(now);
         carryOut();
@@ -243,6 +243,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
           }
         }
         closeEnded();
+        work += stepShipping(); // after the cuts: what was just cut is on its way before this loop waits
         publish();
         if (work != 0) {
           idle.worked();

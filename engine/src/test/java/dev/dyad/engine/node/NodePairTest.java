@@ -106,6 +106,18 @@ class NodePairTest extends NodePairFixture {
     assertTrue(!standbyNode().promoted().isDone(), "a detached guest must not go on at the standby");
   }
 
+  /** The loop sleeps for a millisecond at a time while the link has no room. An epoch that was just cut must not wait for the end of such a sleep. */
+  @Test
+  void shouldShipAnEpochAsSoonAsItIsCut() throws Exception {
+    startPair("tcp", EpochConfig.of(10_000_000L, BOUND), 1_000_000);
+    await("protected", () -> node().state() == PrimaryState.PROTECTED);
+    long from = node().metrics().epochsCommitted();
+    await("300 epochs", () -> node().metrics().epochsCommitted() > from + 300);
+
+    long nanos = node().metrics().shipNanos().total().getValueAtPercentile(10);
+    assertTrue(nanos < 1_000_000, "nine of ten epochs took more than " + nanos + " ns from cut to link");
+  }
+
   @Test
   void shouldAllocateNothingOnTheEpochThreadsInSteadyState() throws Exception {
     startPair("tcp", EpochConfig.of(500_000L, BOUND), 50_000);
