@@ -116,7 +116,8 @@ public final class AttachedQemu implements AutoCloseable {
               PrimaryConfig.DELTA_CACHE_BYTES,
               options.busyPoll(),
               options.core(),
-              options.link());
+              options.link(),
+              0);
       byte[] description = qemu.description().toJson().getBytes(StandardCharsets.UTF_8);
       MachineEnvelope envelope = new MachineEnvelope(name, place.text(), options.epochs().detectorNanos(), description);
       GuestOutput output = new GuestOutput(epoch, gate, nics);

@@ -39,39 +39,4 @@ public record PrimaryConfig(
   public static final long RING_BYTES = 64L << 20;
   public static final int SNAPSHOT_PAGES = 16_384;
   public static final long DELTA_CACHE_BYTES = 128L << 20;
-
-  /** Over what the two hosts have. */
-  public PrimaryConfig(
-      String name,
-      String identity,
-      @Nullable SocketAddress standby,
-      @Nullable SharedKey key,
-      EpochConfig epochs,
-      long ringBytes,
-      int snapshotPages,
-      long deltaCacheBytes,
-      boolean busyPoll,
-      int core) {
-    this(name, identity, standby, key, epochs, ringBytes, snapshotPages, deltaCacheBytes, busyPoll, core, LinkConfig.standard(), 0);
-  }
-
-  /** Without pages that are shipped early. */
-  public PrimaryConfig(
-      String name,
-      String identity,
-      @Nullable SocketAddress standby,
-      @Nullable SharedKey key,
-      EpochConfig epochs,
-      long ringBytes,
-      int snapshotPages,
-      long deltaCacheBytes,
-      boolean busyPoll,
-      int core,
-      LinkConfig link) {
-    this(name, identity, standby, key, epochs, ringBytes, snapshotPages, deltaCacheBytes, busyPoll, core, link, 0);
-  }
-
-  public PrimaryConfig withEarlyNanos(long nanos) {
-    return new PrimaryConfig(name, identity, standby, key, epochs, ringBytes, snapshotPages, deltaCacheBytes, busyPoll, core, link, nanos);
-  }
 }

@@ -7,6 +7,7 @@ import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.engine.arbiter.FileArbiter;
 import dev.dyad.engine.epoch.EpochConfig;
 import dev.dyad.engine.epoch.PrimaryState;
+import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.net.OutputEpoch;
 import dev.dyad.engine.net.ReleaseGate;
@@ -148,7 +149,7 @@ class NodeDiskTest {
   private PrimaryNode primary(FakeGuest guest, PrimaryDisk disk, SocketAddress to) {
     FileArbiter arbiter = FileArbiter.open(directory.resolve("generation"));
     toClose.add(arbiter);
-    PrimaryConfig config = new PrimaryConfig("fake", "fake-1", to, null, EPOCHS, 8 << 20, 1024, 4 << 20, false, -1);
+    PrimaryConfig config = new PrimaryConfig("fake", "fake-1", to, null, EPOCHS, 8 << 20, 1024, 4 << 20, false, -1, LinkConfig.standard(), 0);
     GuestOutput output = new GuestOutput(new OutputEpoch(1), new ReleaseGate(arbiter::newest, 0), List.of());
     MachineEnvelope envelope = new MachineEnvelope("fake", directory.resolve("generation").toString(), EPOCHS.detectorNanos(), new byte[0]);
     PrimaryNode node = new PrimaryNode(config, guest, output, new NodePage(List.of(), List.of()), disk, arbiter, 1, envelope);

@@ -6,6 +6,7 @@ import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.engine.arbiter.Arbiter;
 import dev.dyad.engine.arbiter.FileArbiter;
 import dev.dyad.engine.epoch.EpochConfig;
+import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.net.GuestOutput;
 import dev.dyad.engine.net.OutputEpoch;
 import dev.dyad.engine.net.ReleaseGate;
@@ -67,7 +68,7 @@ abstract class NodePairFixture {
   void startPrimary(SocketAddress to, EpochConfig epochs, long nanosBetweenWrites, long earlyNanos) {
     guest = new FakeGuest(PAGES, 1, nanosBetweenWrites);
     arbiter = FileArbiter.open(generationFile());
-    PrimaryConfig config = new PrimaryConfig("fake", "fake-1", to, null, epochs, 8 << 20, 1024, 4 << 20, false, -1).withEarlyNanos(earlyNanos);
+    PrimaryConfig config = new PrimaryConfig("fake", "fake-1", to, null, epochs, 8 << 20, 1024, 4 << 20, false, -1, LinkConfig.standard(), earlyNanos);
     GuestOutput output = new GuestOutput(new OutputEpoch(1), new ReleaseGate(arbiter::newest, 0), List.of());
     MachineEnvelope envelope = new MachineEnvelope("fake", generationFile().toString(), epochs.detectorNanos(), new byte[0]);
     primary = new PrimaryNode(config, guest, output, new NodePage(List.of(), List.of()), arbiter, 1, envelope);
