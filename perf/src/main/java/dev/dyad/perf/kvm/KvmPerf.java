@@ -61,10 +61,16 @@ final class KvmPerf {
 
   private final Options options;
   private final Consumer<String> progress;
+  private final Consumer<Map<String, Object>> measured;
 
-  KvmPerf(Options options, Consumer<String> progress) {
+  /**
+   * @param progress what is being done, a line at a time
+   * @param measured each case when it is done, as it will be in the report
+   */
+  KvmPerf(Options options, Consumer<String> progress, Consumer<Map<String, Object>> measured) {
     this.options = options;
     this.progress = progress;
+    this.measured = measured;
   }
 
   Map<String, Object> run() throws IOException {
@@ -74,7 +80,9 @@ final class KvmPerf {
       warmUp(standby);
       List<Outcome> outcomes = new ArrayList<>();
       for (KvmCase one : options.cases()) {
-        outcomes.add(measure(one, standby, c));
+        Outcome outcome = measure(one, standby, c);
+        outcomes.add(outcome);
+        measured.accept(outcome.toMap());
       }
       Map<String, Object> report = new LinkedHashMap<>();
       report.put("machine", MachineDescription.here());

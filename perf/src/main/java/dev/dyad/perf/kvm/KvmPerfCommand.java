@@ -87,7 +87,10 @@ public final class KvmPerfCommand implements Callable<Integer> {
     }
     Baseline before = baseline == null ? null : Baseline.open(baseline);
     CommandLine commandLine = Objects.requireNonNull(spec).commandLine();
+    PrintWriter out = commandLine.getOut();
     PrintWriter err = commandLine.getErr();
+    PrintWriter rows = output == OutputFormat.json ? err : out; // each case as it comes; a program gets the object alone, at the end
+    rows.println(head());
     int wantedRounds = rounds > 0 ? rounds : quick ? 2 : 4;
     KvmPerf.Options options =
         new KvmPerf.Options(cases(), epochs > 0 ? epochs : quick ? SHORT_EPOCHS : EPOCHS, quick ? 100 : 500, wantedRounds, quick ? 3 : 15, spins, variants);
@@ -96,6 +99,9 @@ public final class KvmPerfCommand implements Callable<Integer> {
       report = new LinkedHashMap<>(new KvmPerf(options, line -> {
         err.println(line);
         err.flush();
+      }, one -> {
+        rows.print(rows(Json.parse(Json.write(one))));
+        rows.flush();
       }).run());
     } catch (IllegalStateException e) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
@@ -109,9 +115,7 @@ public final class KvmPerfCommand implements Callable<Integer> {
       Baseline.save(saved, figures);
     }
     report.put("plots", KvmPlots.write(parsed, plot).stream().map(Path::toString).toList());
-    String json = Json.write(report);
-    PrintWriter out = commandLine.getOut();
-    out.println(output == OutputFormat.json ? json : text(Json.parse(json)));
+    out.println(output == OutputFormat.json ? Json.write(report) : end(report));
     out.flush();
     return ExitCode.OK;
   }
@@ -151,35 +155,36 @@ public final class KvmPerfCommand implements Callable<Integer> {
     return figures;
   }
 
-  private static String text(Json report) {
+  private static String head() {
+    return String.format(Locale.ROOT, "%6s %6s %5s | %9s %9s %9s %7s | %9s %9s %9s %7s | %6s %6s",
+        "pages", "MiB", "vCPUs", "ours p50", "p99", "commit", "epoch/s", "C p50", "p99", "commit", "epoch/s", "p50:C", "p99:C");
+  }
+
+  /** A case: its ratios, the parts of both sides, and each variant. */
+  private static String rows(Json one) {
     StringBuilder out = new StringBuilder();
-    out.append(String.format(Locale.ROOT, "%6s %6s %5s | %9s %9s %9s %7s | %9s %9s %9s %7s | %6s %6s%n",
-        "pages", "MiB", "vCPUs", "ours p50", "p99", "commit", "epoch/s", "C p50", "p99", "commit", "epoch/s", "p50:C", "p99:C"));
-    for (Json one : report.get("cases").elements()) {
-      out.append(String.format(Locale.ROOT, "%6s %6s %5s |%s |%s | %6.2f %6.2f%n", one.get("pages"), one.get("memoryMiB"), one.get("vcpus"), side(one.get("ours")), side(one.get("c")),
-          number(one.get("ratios"), "pauseP50"), number(one.get("ratios"), "pauseP99")));
+    String name = String.format(Locale.ROOT, "%6s %6s %5s ", one.get("pages"), one.get("memoryMiB"), one.get("vcpus"));
+    out.append(String.format(Locale.ROOT, "%s|%s |%s | %6.2f %6.2f%n", name, side(one.get("ours")), side(one.get("c")),
+        number(one.get("ratios"), "pauseP50"), number(one.get("ratios"), "pauseP99")));
+    for (String side : List.of("ours", "c")) {
+      out.append(String.format(Locale.ROOT, "%s%-4s p50 of the parts: %s; max of the pause %.1f%n", name, side,
+          List.of("stop", "scan", "copy", "state", "resume").stream()
+              .map(part -> String.format(Locale.ROOT, "%s %.1f", part, number(one.get(side).get(part + "Micros"), "p50"))).collect(Collectors.joining(", ")),
+          number(one.get(side).get("pauseMicros"), "max")));
     }
-    for (Json one : report.get("cases").elements()) {
-      for (String side : List.of("ours", "c")) {
-        out.append(String.format(Locale.ROOT, "%6s %6s %5s %-4s p50 of the parts: %s%n", one.get("pages"), one.get("memoryMiB"), one.get("vcpus"), side,
-            List.of("stop", "scan", "copy", "state", "resume").stream()
-                .map(part -> String.format(Locale.ROOT, "%s %.1f", part, number(one.get(side).get(part + "Micros"), "p50"))).collect(Collectors.joining(", "))));
+    for (Variant variant : Variant.values()) {
+      Json other = one.get("variants").get(variant.name());
+      if (!other.isAbsent()) {
+        out.append(String.format(Locale.ROOT, "%s|%s | %s: writes/s %s, usual %s%n", name, side(other), variant,
+            other.get("guestWritesPerSecond"), one.get("ours").get("guestWritesPerSecond")));
       }
-    }
-    for (Json one : report.get("cases").elements()) {
-      for (Variant variant : Variant.values()) {
-        Json other = one.get("variants").get(variant.name());
-        if (!other.isAbsent()) {
-          out.append(String.format(Locale.ROOT, "%6s %6s %5s |%s | %s: writes/s %s, usual %s%n", one.get("pages"), one.get("memoryMiB"), one.get("vcpus"), side(other), variant,
-              other.get("guestWritesPerSecond"), one.get("ours").get("guestWritesPerSecond")));
-        }
-      }
-    }
-    out.append("times in µs; goals: ").append(report.get("goals"));
-    if (!report.get("overBaseline").isAbsent()) {
-      out.append(System.lineSeparator()).append("over the baseline: ").append(report.get("overBaseline"));
     }
     return out.toString();
+  }
+
+  private static String end(Map<String, Object> report) {
+    Object over = report.get("overBaseline");
+    return "times in µs; goals: " + Json.write(report.get("goals")) + (over == null ? "" : System.lineSeparator() + "over the baseline: " + Json.write(over));
   }
 
   private static String side(Json of) {
