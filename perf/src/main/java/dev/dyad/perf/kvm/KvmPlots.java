@@ -40,6 +40,9 @@ final class KvmPlots {
     Json first = cases.getFirst();
     String given = first.get(fixed.getFirst()) + (fixed.getFirst().equals("pages") ? " pages, " : " MiB, ") + first.get("vcpus") + " vCPU";
     LinePlot plot = new LinePlot(title + " (" + given + ")", xLabel, "pause, µs");
+    if (over.equals("pages")) {
+      plot.logarithmic();
+    }
     double[] x = cases.stream().mapToDouble(one -> one.get(over).number(0)).toArray();
     for (String side : SIDES) {
       for (String quantile : QUANTILES) {

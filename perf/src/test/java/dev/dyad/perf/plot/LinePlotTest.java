@@ -31,6 +31,14 @@ class LinePlotTest {
   }
 
   @Test
+  void shouldDrawEqualFactorsAsEqualHeightsWhenLogarithmic() throws Exception {
+    NodeList circles = parsed(new LinePlot("t", "x", "y").logarithmic().line("one", false, new double[] {1, 2, 3}, new double[] {20, 200, 2000}).svg()).getElementsByTagName("circle");
+    double first = number(circles, 0, "cy") - number(circles, 1, "cy");
+    assertTrue(first > 20, "a factor of ten is " + first + " high");
+    assertEquals(first, number(circles, 1, "cy") - number(circles, 2, "cy"), 0.2);
+  }
+
+  @Test
   void shouldDrawALineOfOnePointAndOneOfZeros() throws Exception {
     String svg = new LinePlot("t", "x", "y").line("one", false, new double[] {10}, new double[] {0}).svg();
     assertTrue(Double.isFinite(number(parsed(svg).getElementsByTagName("circle"), 0, "cx")));
