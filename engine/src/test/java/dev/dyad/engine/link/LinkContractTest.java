@@ -32,6 +32,12 @@ class LinkContractTest {
   private static final int CONTROL_BYTES = LinkEnd.CONTROL_BYTES;
 
   private final LinkPair.Kind kind;
+
+  /** How often the ring is filled in one thread, and between two; and messages sent. A device is one of an emulated host, a hundred times slower. */
+  private final int rings;
+
+  private final int ringsBetweenThreads;
+  private final int messages;
   private final Mapping scratch = Mapping.anonymous(Mapping.PAGE_BYTES);
   private LinkPair pair;
   private ReplicationLink sender;
@@ -39,6 +45,10 @@ class LinkContractTest {
 
   LinkContractTest(LinkPair.Kind kind) {
     this.kind = kind;
+    boolean emulated = kind == LinkPair.Kind.RDMA_DEVICE;
+    rings = emulated ? 4 : 40;
+    ringsBetweenThreads = emulated ? 10 : 400;
+    messages = emulated ? 2_000 : 100_000;
     pair = LinkPair.open(kind, RING_BYTES);
     sender = pair.sender();
     receiver = pair.receiver();
@@ -63,7 +73,7 @@ class LinkContractTest {
     SplittableRandom random = new SplittableRandom(1);
     long written = 0;
     long read = 0;
-    while (read < 40 * RING_BYTES) {
+    while (read < rings * RING_BYTES) {
       long room = sender.released() + RING_BYTES - written;
       int chunk = (int) Math.min(room, random.nextInt(1, (int) RING_BYTES));
       write(written, chunk);
@@ -132,11 +142,11 @@ class LinkContractTest {
     int sent = 0;
     int taken = 0;
     int refused = 0;
-    while (taken < 100_000) {
-      while (sent < 100_000 && receiver.sendControl(control(sent))) {
+    while (taken < messages) {
+      while (sent < messages && receiver.sendControl(control(sent))) {
         sent++;
       }
-      refused += sent < 100_000 ? 1 : 0;
+      refused += sent < messages ? 1 : 0;
       receiver.poll();
       sender.poll();
       while (sender.receiveControl(scratch.hostVirt() + CONTROL_BYTES)) {
@@ -322,7 +332,7 @@ class LinkContractTest {
 
   @Test
   void shouldCarryBytesBetweenTwoThreadsThatSleep() throws InterruptedException {
-    long total = 400 * RING_BYTES;
+    long total = ringsBetweenThreads * RING_BYTES;
     AtomicReference<@Nullable Throwable> failed = new AtomicReference<>();
     Thread reading = Thread.ofPlatform().start(() -> {
       try {
