@@ -57,8 +57,8 @@ final class ReceivingCommandLine {
     List<String> words = source.commandLine();
     line.add(words.getFirst());
     for (int i = 1; i + 1 < words.size(); i++) {
-      if (words.get(i).replace("--", "-").equals("-blockdev") && options.disks().containsKey(nodeProperty(words.get(i + 1), "node-name"))) {
-        needless.add(nodeProperty(words.get(i + 1), "file"));
+      if (words.get(i).replace("--", "-").equals("-blockdev") && options.disks().containsKey(property(words.get(i + 1), "node-name"))) {
+        needless.add(property(words.get(i + 1), "file"));
       }
     }
     for (int i = 1; i < words.size(); i++) {
@@ -147,7 +147,7 @@ final class ReceivingCommandLine {
 
   /** A disk that is served here takes the place of the primary's. Whether the option is done with. */
   private boolean disk(String option, String value) {
-    String name = nodeProperty(value, option.equals("drive") ? "id" : "node-name");
+    String name = property(value, option.equals("drive") ? "id" : "node-name");
     Path socket = options.disks().get(name);
     if (socket == null) {
       return !name.isEmpty() && needless.contains(name);
@@ -162,11 +162,6 @@ final class ReceivingCommandLine {
     kept.addAll(QemuDisk.driveParts(name, socket));
     add(option, CommandLine.join(kept));
     return true;
-  }
-
-  /** Of a {@code -blockdev} or {@code -drive} in either of its forms. */
-  private static String nodeProperty(String value, String name) {
-    return value.startsWith("{") ? Json.parse(value).get(name).text() : CommandLine.property(value, name);
   }
 
   private static boolean standsAlone(String device) {
@@ -245,12 +240,45 @@ final class ReceivingCommandLine {
 
   /** A memory file of the primary's must not be opened by the standby: on one host it is the running guest's memory. */
   private static String memoryBackend(String value) {
-    if (!CommandLine.first(value).equals("memory-backend-file") && !CommandLine.first(value).equals("memory-backend-shm")) {
+    String type = objectType(value);
+    if (!type.equals("memory-backend-file") && !type.equals("memory-backend-shm")) {
       return value;
     }
-    String id = CommandLine.property(value, "id");
-    boolean huge = CommandLine.property(value, "mem-path").contains("huge");
-    return "memory-backend-memfd,id=" + id + ",size=" + CommandLine.property(value, "size") + ",share=on" + (huge ? ",hugetlb=on" : "");
+    boolean huge = property(value, "mem-path").contains("huge");
+    return "memory-backend-memfd,id=" + property(value, "id") + ",size=" + property(value, "size") + ",share=on" + (huge ? ",hugetlb=on" : "");
+  }
+
+  /**
+   * The same for a command line that somebody else wrote, as far as a look at it can tell: QEMU's start alone writes into the file.
+   *
+   * @throws QemuException when memory of the machine would be a file with a name
+   */
+  static void refuseNamedMemory(List<String> line, Path workingDirectory) {
+    for (String word : line) {
+      if (!word.contains("memory-backend-")) {
+        continue;
+      }
+      String path = property(word, "mem-path");
+      boolean named = objectType(word).equals("memory-backend-file") && !Files.isDirectory(workingDirectory.resolve(path));
+      if (named) {
+        throw new QemuException("the standby's QEMU would have the file " + path + " for its memory, which may be the running guest's: use memory-backend-memfd,share=on, or a directory"
+            + " of huge pages as mem-path");
+      }
+    }
+  }
+
+  private static String objectType(String value) {
+    return value.startsWith("{") ? property(value, "qom-type") : CommandLine.first(value);
+  }
+
+  /** Of an option's value in either of its forms; empty where it has none. */
+  private static String property(String value, String name) {
+    if (!value.startsWith("{")) {
+      return CommandLine.property(value, name);
+    }
+    Json found = Json.parse(value).get(name);
+    long number = found.number(-1);
+    return number < 0 ? found.text() : Long.toString(number);
   }
 
   private void requireFile(String what, String file) {

@@ -127,6 +127,7 @@ public final class ReceivingQemu implements StandbyMachine {
     List<String> line = options.commandLine().isEmpty()
         ? ReceivingCommandLine.of(source, options)
         : options.commandLine().stream().map(word -> word.replace("{directory}", options.directory().toString())).toList();
+    ReceivingCommandLine.refuseNamedMemory(line, source.workingDirectory());
     List<String> launch = new ArrayList<>(List.of("/bin/sh", "-c", LAUNCH, "dyad-standby", options.directory().toString()));
     launch.addAll(line);
     Path workingDirectory = source.workingDirectory();

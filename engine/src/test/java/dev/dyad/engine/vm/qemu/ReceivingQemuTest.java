@@ -14,6 +14,7 @@ import dev.dyad.engine.vm.GuestMemory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
@@ -132,6 +133,21 @@ class ReceivingQemuTest {
         "-netdev", "user,id=u,net=10.1.0.0/24", "-netdev", "tap,ifname=tap9,id=t", "-object", "memory-backend-memfd,id=m,size=1G,share=on",
         "-display", "none", "-monitor", "none", "-machine", "suppress-vmdesc=on", "-global", "migration.send-configuration=off", "-S", "-incoming", "defer",
         "-qmp", "unix:/own/control,server=on,wait=off", "-qmp", "unix:/own/qmp,server=on,wait=off"), line);
+  }
+
+  /** On one host it would be the running guest's memory. QEMU's own start writes into it, so it must not come to that. */
+  @Test
+  void shouldNotOpenAMemoryFileOfThePrimary() {
+    String json = "{\"qom-type\":\"memory-backend-file\",\"id\":\"m\",\"size\":1073741824,\"mem-path\":\"/dev/shm/vm\",\"share\":true}";
+    List<String> line = ReceivingCommandLine.of(machine(List.of("/usr/bin/qemu-system-x86_64", "-object", json)), ReceivingQemu.Options.in(Path.of("/own")));
+    assertEquals("memory-backend-memfd,id=m,size=1073741824,share=on", line.get(2));
+
+    for (String object : List.of(json, "memory-backend-file,id=m,size=1G,mem-path=/dev/shm/vm,share=on")) {
+      ReceivingQemu.Options theirs = new ReceivingQemu.Options(Path.of("/own"), Map.of(), Map.of(), List.of(), List.of("/nonexistent/qemu", "-object", object));
+      QemuException refusal = assertThrows(QemuException.class, () -> ReceivingQemu.start(machine(List.of("qemu")), theirs));
+      assertTrue(String.valueOf(refusal.getMessage()).contains("the file /dev/shm/vm for its memory"), refusal.getMessage());
+    }
+    ReceivingCommandLine.refuseNamedMemory(List.of("-object", "memory-backend-file,id=m,size=1G,mem-path=/dev,share=on"), Path.of("/"));
   }
 
   private static void assertRefused(MachineDescription machine, String message) {
