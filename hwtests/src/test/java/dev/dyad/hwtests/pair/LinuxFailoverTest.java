@@ -34,6 +34,9 @@ import org.junit.jupiter.params.provider.EnumSource;
 class LinuxFailoverTest {
   private static final Duration BOUND = Duration.ofSeconds(60);
   private static final Pattern TICK = Pattern.compile(LinuxGuest.TICK);
+  /** The guest says its uptime once a second. */
+  private static final double UPTIME_SLACK = 3;
+
   private static final int KILLS = Integer.getInteger("dyad.kills", 3);
   private static final int KILLS_SOAK = Integer.getInteger("dyad.kills", 100);
 
@@ -67,6 +70,7 @@ class LinuxFailoverTest {
       RedisClient client = pair.startClient();
       assertTrue(client.awaitAcked(100, BOUND), "the unprotected guest answers\n" + pair.logs());
       double uptime = uptime(pair.console());
+      long lookedAt = System.nanoTime();
       for (int kill = 0; kill < kills; kill++) {
         pair.startStandby((kill + 1) % 3);
         pair.startAttach();
@@ -81,7 +85,10 @@ class LinuxFailoverTest {
         RedisClient.Gap gap = client.gapAround(killedAt);
         double now = awaitUptime(pair.console());
         assertTrue(now >= uptime, "kill " + kill + ": uptime went back from " + uptime + " to " + now);
+        double elapsed = (System.nanoTime() - lookedAt) / 1e9;
+        assertTrue(now - uptime <= elapsed + UPTIME_SLACK, "kill " + kill + ": uptime went on by " + (now - uptime) + " s within " + elapsed + " s");
         uptime = now;
+        lookedAt = System.nanoTime();
         if (gap != null) {
           System.out.printf("kill %d: next reply after %.0f ms%n", kill, (gap.toNanos() - killedAt) / 1e6);
         }
