@@ -105,6 +105,7 @@ class NbdServerTest {
       assertTrue(info.contains(offered), offered + " in " + info);
     }
     assertTrue(info.contains("base:allocation"), info);
+    assertTrue(info.contains("block_size_maximum: " + NbdRequests.BUFFER_BYTES), info);
     assertTrue(run("nbdinfo", "--list", uri).contains("disk"));
     assertTrue(run("nbdinfo", "--map", uri).contains("data"));
   }
