@@ -5,10 +5,15 @@ import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.engine.disk.BlockDevice;
 import java.lang.management.ManagementFactory;
 import java.util.SplittableRandom;
+import org.HdrHistogram.Histogram;
 
-/** Keeps a queue full on a device, as fio does: the calling thread submits, waits and counts. */
+/** Keeps a queue full on a device, as fio does: the calling thread submits, waits, counts and takes the times. */
 final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
+  /** Share of the measured time that goes before it. */
+  static final double WARM_UP = 0.2;
+
   private static final long WAIT_NANOS = 1_000_000;
+  private static final long LATENCY_NANOS_MAX = 60_000_000_000L;
   private static final long FLUSH_TAG = -1;
 
   /** What else the thread does between two turns. */
@@ -21,6 +26,8 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
   private final long bytes;
   private final Mapping buffers;
   private final int[] idle;
+  private final long[] begun;
+  private final Histogram latency = new Histogram(LATENCY_NANOS_MAX, 3);
   private final SplittableRandom random = new SplittableRandom(42);
   private int idleCount;
   private int errors;
@@ -28,7 +35,7 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
   private long sinceFlush;
   private long position;
   private boolean flushing;
-  private long allocatedBytes;
+  private double allocatedBytesPerIo;
 
   DiskLoad(BlockDevice device, DiskCase test, long bytes, Mapping buffers) {
     this.device = device;
@@ -36,6 +43,7 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
     this.bytes = bytes;
     this.buffers = buffers;
     idle = new int[test.queueDepth()];
+    begun = new long[idle.length];
     for (int i = 0; i < idle.length; i++) {
       idle[i] = i;
     }
@@ -51,13 +59,15 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
       flushing = false;
       return;
     }
+    latency.recordValue(Math.min(System.nanoTime() - begun[(int) tag], LATENCY_NANOS_MAX));
     idle[idleCount++] = (int) tag;
     done++;
   }
 
-  /** I/Os per second over that time, after a tenth of it as warm-up. */
-  double run(double seconds, Between between) {
-    turns(seconds / 5, between);
+  /** Over that time, after {@link #WARM_UP} of it. */
+  Speed run(double seconds, Between between) {
+    turns(seconds * WARM_UP, between);
+    latency.reset();
     ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     long allocated = threads.getCurrentThreadAllocatedBytes();
     long before = done;
@@ -65,7 +75,7 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
     turns(seconds, between);
     long elapsed = System.nanoTime() - start;
     long ios = done - before;
-    allocatedBytes = threads.getCurrentThreadAllocatedBytes() - allocated;
+    long allocatedBytes = threads.getCurrentThreadAllocatedBytes() - allocated;
     while (idleCount < idle.length || flushing) {
       between.turn(System.nanoTime());
       if (device.poll(this) == 0) {
@@ -75,12 +85,17 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
     if (errors > 0) {
       throw new IllegalStateException(errors + " requests failed");
     }
-    return ios * 1e9 / elapsed;
+    allocatedBytesPerIo = allocatedBytes / (double) ios;
+    return new Speed(ios * 1e9 / elapsed, micros(50), micros(99), latency.getMaxValue() / 1e3);
   }
 
-  /** Bytes that the measuring thread allocated in the measured time. */
-  long allocatedBytes() {
-    return allocatedBytes;
+  private double micros(double percentile) {
+    return latency.getValueAtPercentile(percentile) / 1e3;
+  }
+
+  /** Bytes that the measuring thread allocated in the measured time, a request. */
+  double allocatedBytesPerIo() {
+    return allocatedBytesPerIo;
   }
 
   private void turns(double seconds, Between between) {
@@ -107,6 +122,7 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
       long block = test.random() ? random.nextLong(blocks) : position++ % blocks;
       long at = buffers.hostVirt() + (long) slot * test.blockBytes();
       sinceFlush++;
+      begun[slot] = System.nanoTime();
       if (!device.submit(test.write() ? BlockDevice.WRITE : BlockDevice.READ, 0, block * test.blockBytes(), test.blockBytes(), at, slot)) {
         idle[idleCount++] = slot;
         return;

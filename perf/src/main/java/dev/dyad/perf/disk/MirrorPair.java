@@ -17,63 +17,121 @@ import dev.dyad.engine.link.shm.ShmReplicationLink;
 import dev.dyad.engine.link.tcp.TcpReplicaLink;
 import dev.dyad.engine.link.tcp.TcpReplicationLink;
 import java.nio.file.Path;
-import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
-/** A primary's disk for the calling thread and a standby's on a thread of its own, level, with an epoch every 10 ms. */
+/**
+ * A primary's disk for the calling thread and a standby's on a thread of its own, with an epoch every 10 ms. The standby may go and come back.
+ */
 final class MirrorPair implements AutoCloseable {
   private static final long RING_BYTES = 16L << 20;
   private static final long EPOCH_NANOS = 10_000_000;
   private static final int DEPTH = 128;
+  private static final long LOG_BYTES = 1L << 30;
+  private static final long LEVEL_NANOS_MAX = 180_000_000_000L;
   private static final MirrorConfig CONFIG =
       new MirrorConfig(256, 256 << 10, Long.MAX_VALUE, 1_000_000_000L, 60_000_000_000L, false, 64L << 20, 1 << 16, 64);
 
   /** One direction. */
-  private record Line(ReplicationLink out, ReplicaLink in) {}
+  record Line(ReplicationLink out, ReplicaLink in) {}
 
-  private final AtomicReference<@Nullable StandbyDisk> standby = new AtomicReference<>();
-  private final DiskThread thread;
-  private final MirroredDisk primary;
-  private long lastSeal;
-  private volatile boolean ended;
+  /** A standby's disk and its thread, for one connection. */
+  private static final class Standby implements AutoCloseable {
+    private final DiskThread thread;
+    private @Nullable StandbyDisk disk;
+    private boolean ended;
+    private volatile long wholeEpoch = -1;
 
-  MirrorPair(Path one, Path two, String link) {
-    Line forward = line(link);
-    Line back = line(link);
-    DiskChannel there = new DiskChannel(back.out(), forward.in(), 1);
-    thread =
-        new DiskThread(
-            now -> {
-              if (ended) {
-                return 0;
-              }
-              StandbyDisk disk = standby.get();
-              if (disk == null) {
-                disk = DiskFiles.openStandby(two, CONFIG, DEPTH, 0, there);
-                standby.set(disk);
-              }
-              int work = disk.poll();
-              if (disk.isWhole(disk.sealedEpoch())) {
-                disk.committed(disk.sealedEpoch());
-              }
-              return work;
-            },
-            false);
-    thread.start();
-    primary = DiskFiles.openPrimary(one, CONFIG, DEPTH, 0);
-    primary.attach(new DiskChannel(forward.out(), back.in(), 1));
-    long deadline = System.nanoTime() + 120_000_000_000L;
-    while (!primary.isLevel()) {
-      long now = System.nanoTime();
-      turn(now);
-      primary.poll((tag, error) -> {}, now);
-      if (now > deadline || !primary.reason().isEmpty() || thread.failure() != null) {
-        throw new IllegalStateException("the disks do not become level: " + primary.reason(), thread.failure());
-      }
+    Standby(Path image, MirrorConfig config, DiskChannel channel) {
+      thread =
+          new DiskThread(
+              now -> {
+                if (ended) {
+                  return 0;
+                }
+                StandbyDisk open = disk;
+                if (open == null) {
+                  open = DiskFiles.openStandby(image, config, DEPTH, config.durable() ? LOG_BYTES : 0, channel);
+                  disk = open;
+                }
+                int work = open.poll();
+                long sealed = open.sealedEpoch();
+                if (open.isWhole(sealed) && sealed != wholeEpoch) {
+                  open.committed(sealed);
+                  wholeEpoch = sealed;
+                }
+                return work;
+              },
+              false);
+      thread.start();
+    }
+
+    @Override
+    public void close() {
+      thread.call(
+          () -> {
+            ended = true; // there may be one more turn
+            if (disk != null) {
+              disk.close();
+            }
+          });
+      thread.close();
     }
   }
 
-  private static Line line(String link) {
+  private final Path two;
+  private final String link;
+  private final MirrorConfig config;
+  private final MirroredDisk primary;
+  private @Nullable Standby standby;
+  private long lastSeal;
+
+  /** Level when it returns. */
+  MirrorPair(Path one, Path two, String link, boolean durable) {
+    this.two = two;
+    this.link = link;
+    config = CONFIG.withDurable(durable);
+    primary = DiskFiles.openPrimary(one, config, DEPTH, 0);
+    connect();
+  }
+
+  /**
+   * The standby comes, or comes back.
+   *
+   * @return nanoseconds until both are level
+   */
+  long connect() {
+    long start = System.nanoTime();
+    Line forward = line(link);
+    Line back = line(link);
+    Standby coming = new Standby(two, config, new DiskChannel(back.out(), forward.in(), 1));
+    standby = coming;
+    primary.attach(new DiskChannel(forward.out(), back.in(), 1));
+    long now = start;
+    while (!primary.isLevel()) {
+      turn(now);
+      primary.poll((tag, error) -> {}, now);
+      if (now - start > LEVEL_NANOS_MAX || !primary.reason().isEmpty() || coming.thread.failure() != null) {
+        throw new IllegalStateException("the disks do not become level: " + primary.reason(), coming.thread.failure());
+      }
+      now = System.nanoTime();
+    }
+    return now - start;
+  }
+
+  /** The standby goes; the primary goes on alone and notes what it writes. */
+  void disconnect() {
+    primary.standAlone(DiskFiles.identifier());
+    closeStandby();
+  }
+
+  private void closeStandby() {
+    if (standby != null) {
+      standby.close();
+      standby = null;
+    }
+  }
+
+  static Line line(String link) {
     FileDescriptor[] ends = Sockets.pair(SOCK_STREAM());
     if (link.equals("shm")) {
       ShmReplicaLink in = ShmReplicaLink.create(ends[1], RING_BYTES);
@@ -95,19 +153,21 @@ final class MirrorPair implements AutoCloseable {
     primary.tick(now);
   }
 
-  /** On the disk thread, to which the standby's rings belong. */
-  private void endStandby() {
-    ended = true;
-    StandbyDisk disk = standby.get();
-    if (disk != null) {
-      disk.close();
-    }
+  /** Ends the open epoch now. */
+  long seal() {
+    long epoch = primary.epoch();
+    primary.seal(epoch);
+    return epoch;
+  }
+
+  /** Whether the standby has that epoch as the durability asks. */
+  boolean isWhole(long epoch) {
+    return standby != null && standby.wholeEpoch >= epoch;
   }
 
   @Override
   public void close() {
     primary.close();
-    thread.call(this::endStandby);
-    thread.close();
+    closeStandby();
   }
 }

@@ -1,0 +1,132 @@
+package dev.dyad.perf.disk;
+
+import dev.dyad.bindings.linux.Mapping;
+import dev.dyad.bindings.linux.Memory;
+import dev.dyad.engine.disk.BlockDevice;
+import dev.dyad.engine.disk.DiskFiles;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+
+/** A standby goes, the primary's disk is written to, the standby comes back: how fast it is level, and what was moved for it. */
+final class ResyncCase {
+  private static final DiskCase READ = new DiskCase(false, false, 256 << 10, 8, 0);
+  private static final DiskCase WRITE = new DiskCase(false, true, 256 << 10, 8, 0);
+  private static final int BLOCK = 4096;
+
+  private final Path directory;
+  private final List<String> links;
+  private final double seconds;
+
+  ResyncCase(Path directory, List<String> links, double seconds) {
+    this.directory = directory;
+    this.links = links;
+    this.seconds = seconds;
+  }
+
+  /** All of the disk has changed: beside what fio reads and writes and what the link carries. */
+  List<Map<String, Object>> whole(int megabytes) throws IOException, InterruptedException {
+    List<Map<String, Object>> rows = new ArrayList<>();
+    for (String link : links) {
+      try (MirrorFiles files = new MirrorFiles(directory, megabytes)) {
+        double read = Fio.run(READ, seconds, files.bytes(), files.one()).getFirst().iops() * READ.blockBytes();
+        double write = Fio.run(WRITE, seconds, files.bytes(), files.two()).getFirst().iops() * WRITE.blockBytes();
+        double carried = LinkRate.bytesPerSecond(link, seconds);
+        try (MirrorPair pair = files.pair(link, false)) {
+          pair.disconnect();
+          int pieceBytes = pair.disk().transferBytesMax();
+          fill(pair, files.bytes() / pieceBytes, pieceBytes, index -> index * pieceBytes);
+          double rate = files.bytes() * 1e9 / pair.connect();
+          Map<String, Object> row = new LinkedHashMap<>();
+          row.put("resync", "whole");
+          row.put("link", link);
+          row.put("readMBps", Figure.of(read / 1e6, 0));
+          row.put("writeMBps", Figure.of(write / 1e6, 0));
+          row.put("linkMBps", Figure.of(carried / 1e6, 0));
+          row.put("resyncMBps", Figure.of(rate / 1e6, 0));
+          row.put("ratio", Figure.of(rate / Math.min(read, carried), 3));
+          row.put("ratioToSlowestOfThree", Figure.of(rate / Math.min(write, Math.min(read, carried)), 3));
+          rows.add(row);
+        }
+      }
+    }
+    return rows;
+  }
+
+  /** One block in a hundred has changed, anywhere, on an image that is mostly holes. */
+  List<Map<String, Object>> outage(int megabytes) throws IOException {
+    Path folder = Files.createTempDirectory(directory, "dyad-outage");
+    Path one = folder.resolve("one");
+    Path two = folder.resolve("two");
+    try {
+      long bytes = (long) megabytes << 20;
+      for (Path image : new Path[] {one, two}) {
+        try (RandomAccessFile file = new RandomAccessFile(image.toFile(), "rw")) {
+          file.setLength(bytes);
+        }
+      }
+      try (MirrorPair pair = new MirrorPair(one, two, links.getFirst(), false)) {
+        pair.disconnect();
+        SplittableRandom random = new SplittableRandom(42);
+        long blocks = bytes / BLOCK;
+        fill(pair, blocks / 100, BLOCK, index -> random.nextLong(blocks) * BLOCK);
+        long nanos = pair.connect();
+        long moved = pair.disk().resync().copiedBytes();
+        Map<String, Object> row = new LinkedHashMap<>();
+        row.put("resync", "outage");
+        row.put("link", links.getFirst());
+        row.put("imageMB", megabytes);
+        row.put("changedPercent", 1);
+        row.put("movedPercent", Figure.of(moved * 100.0 / bytes, 3));
+        row.put("comparedPercent", Figure.of(pair.disk().resync().comparedBytes() * 100.0 / bytes, 3));
+        row.put("seconds", Figure.of(nanos / 1e9, 2));
+        return List.of(row);
+      }
+    } finally {
+      for (Path file : new Path[] {one, two, DiskFiles.metadata(one), DiskFiles.metadata(two), folder}) {
+        Files.deleteIfExists(file);
+      }
+    }
+  }
+
+  private interface Place {
+    long offset(long index);
+  }
+
+  /** Writes that many pieces, all in one go, each with content of its own. */
+  private static void fill(MirrorPair pair, long count, int bytes, Place place) {
+    BlockDevice disk = pair.disk();
+    int depth = 16;
+    try (Mapping data = Mapping.anonymous((long) depth * bytes)) {
+      long[] done = new long[1];
+      BlockDevice.Completions completions =
+          (tag, error) -> {
+            if (error < 0) {
+              throw new IllegalStateException("a write failed: errno " + -error);
+            }
+            done[0]++;
+          };
+      long submitted = 0;
+      while (done[0] < count) {
+        if (submitted == done[0]) { // a batch at a time: their buffers are free
+          for (int i = 0; i < depth && submitted < count; i++, submitted++) {
+            long at = data.hostVirt() + (long) i * bytes;
+            Memory.putLong(at, submitted + 1);
+            disk.submit(BlockDevice.WRITE, 0, place.offset(submitted), bytes, at, submitted); // far fewer than it takes
+          }
+        }
+        pair.turn(System.nanoTime());
+        disk.poll(completions);
+      }
+      while (!pair.disk().isIdle()) {
+        disk.poll(completions);
+      }
+    }
+  }
+}
