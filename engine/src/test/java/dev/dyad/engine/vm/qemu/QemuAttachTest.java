@@ -1,5 +1,6 @@
 package dev.dyad.engine.vm.qemu;
 
+import static dev.dyad.bindings.abi.linux.linux_h.SYS_userfaultfd;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -8,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.sun.management.ThreadMXBean;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
+import dev.dyad.bindings.linux.NativeException;
 import dev.dyad.engine.guest.GuestMachine;
 import dev.dyad.engine.guest.LinuxGuest;
 import dev.dyad.engine.vm.DirtyPages;
@@ -18,11 +20,15 @@ import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 class QemuAttachTest {
   private static final int STATE_BYTES = 4 << 20;
@@ -121,6 +127,32 @@ class QemuAttachTest {
       Assumptions.assumeFalse(said.isEmpty(), "user 65534 cannot read this build's classes");
       assertEquals(1, said.size(), said.toString());
       assertTrue(said.getFirst().contains("run dyad as the user that runs QEMU, or as root"), said.toString());
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1, is refused to process", "38, or the seccomp filter of process"})
+  void shouldSayInOneLineThatASeccompFilterForbidsUserfaultfd(int errno, String line) throws Exception {
+    FutureTask<IdleQemu> start =
+        new FutureTask<>(
+            () -> {
+              SeccompFilter.refuse(SYS_userfaultfd(), errno);
+              return IdleQemu.start(List.of());
+            });
+    Thread.ofPlatform().start(start); // a thread of its own, since the filter stays
+    try (IdleQemu filtered = started(start)) {
+      QemuException refusal = assertThrows(QemuException.class, () -> QemuAttach.attach(filtered.qmp()));
+      String said = String.valueOf(refusal.getMessage());
+      assertTrue(said.contains(line) && said.contains("seccomp filter") && !said.contains("\n"), said);
+    }
+  }
+
+  private static IdleQemu started(FutureTask<IdleQemu> start) throws Exception {
+    try {
+      return start.get();
+    } catch (ExecutionException e) {
+      Assumptions.assumeFalse(e.getCause() instanceof NativeException, () -> "this process may not have a seccomp filter of its own: " + e.getCause());
+      throw e;
     }
   }
 

@@ -113,6 +113,22 @@ class ReceivingQemuTest {
   }
 
   @Test
+  void shouldRefuseAnotherMachineType() {
+    try (IdleQemu source = IdleQemu.start(List.of());
+        QemuAttach primary = QemuAttach.attach(source.qmp())) {
+      MachineDescription own = primary.description();
+      assertRefused(new MachineDescription(own.version(), "pc-q35-2.4-machine", own.workingDirectory(), own.commandLine(), own.memory()), "the standby's machine type is ");
+    }
+  }
+
+  @Test
+  void shouldAppendWhatTheOperatorAdds() {
+    ReceivingQemu.Options options = new ReceivingQemu.Options(Path.of("/own"), Map.of(), Map.of(), List.of("-cpu", "max"), List.of());
+    List<String> line = ReceivingCommandLine.of(machine(List.of("/usr/bin/qemu-system-x86_64", "-M", "q35")), options);
+    assertEquals(List.of("-cpu", "max"), line.subList(line.size() - 2, line.size()));
+  }
+
+  @Test
   void shouldPassOnWhyQemuDidNotStart() {
     TestGuest.requireQemu();
     MachineDescription machine = machine(List.of("qemu-system-x86_64", "-M", "nosuchmachine"));
