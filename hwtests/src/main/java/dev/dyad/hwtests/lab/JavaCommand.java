@@ -18,8 +18,8 @@ final class JavaCommand {
     var words = new ArrayList<String>();
     words.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     words.addAll(List.of("-XX:+UseSerialGC", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx256m", "--enable-native-access=ALL-UNNAMED", "-Djava.io.tmpdir=/run/tmp", "-Duser.home=/run/home"));
-    // The archive of classes that this JVM starts with, if any: the other one has the same files.
-    ManagementFactory.getRuntimeMXBean().getInputArguments().stream().filter(flag -> flag.startsWith("-XX:SharedArchiveFile=")).forEach(words::add);
+    // The archive of classes that this JVM starts with, if any: the other one has the same files. What the JVM says of an archive would get into what is printed.
+    ManagementFactory.getRuntimeMXBean().getInputArguments().stream().filter(flag -> flag.matches("-XX:SharedArchiveFile=.*|-Xlog:disable")).forEach(words::add);
     words.addAll(options);
     words.addAll(List.of("-cp", classPath, main.getName()));
     words.addAll(arguments);
