@@ -34,8 +34,8 @@ import org.jspecify.annotations.Nullable;
  */
 @ExtendWith(LabExtension.class)
 final class EngineInLabTest {
-  private static final Duration BOUND = Duration.ofSeconds(120);
-  private static final int DETECTOR_MILLIS = 3000;
+  private static final Duration BOUND = Duration.ofSeconds(240);
+  private static final int DETECTOR_MILLIS = 6000;
 
   /** 500 a second at most. So many that the guest is at work through its host's death. */
   private static final long WRITES_OF_A_SHORT_LIFE = 12_000;
