@@ -35,7 +35,7 @@ import org.junit.jupiter.api.Test;
 
 /** Connections that the kernel's connection manager makes, from this host's device to itself. */
 final class ConnectionHwTest {
-  private static final int MILLIS = 20_000;
+  private static final int MILLIS = 120_000;
   private static final byte[] ASKED = {1, 2, 3, 4};
   private static final byte[] ANSWERED = {5, 6, 7};
   private static final PathSettings PATIENCE = new PathSettings(1, 0, IBV_MTU_1024(), 14, 6, 6, 0, 0);

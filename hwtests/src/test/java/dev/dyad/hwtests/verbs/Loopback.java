@@ -22,7 +22,7 @@ import org.junit.jupiter.api.Assumptions;
 final class Loopback implements AutoCloseable {
   static final int BYTES = 1 << 16;
   static final int DEPTH = 16;
-  private static final long WAIT_NANOS = 20_000_000_000L;
+  private static final long WAIT_NANOS = 120_000_000_000L;
 
   final Mapping nearMemory = Mapping.anonymous(BYTES);
   final Mapping farMemory = Mapping.anonymous(BYTES);

@@ -26,7 +26,7 @@ public final class RdmaPairs {
 
   /** For slow machines: beats so rare that no test sees one by accident. */
   public static RdmaConfig calm() {
-    return RdmaConfig.standard().withTimes(14, Duration.ofSeconds(1), Duration.ofSeconds(20));
+    return RdmaConfig.standard().withTimes(14, Duration.ofSeconds(1), Duration.ofSeconds(120));
   }
 
   /** Over the simulated provider. */
@@ -60,8 +60,8 @@ public final class RdmaPairs {
   /** Over this host's device, from it to itself. */
   public static Pair overDevice(String address, long ringBytes, RdmaConfig config) throws IOException {
     try (FileDescriptor listener = Sockets.listen(SocketAddress.inet(address, 0), 1)) {
-      PeerSocket caller = PeerSocket.connect(Sockets.localAddress(listener.fd()), Duration.ofSeconds(20));
-      PeerSocket called = new PeerSocket(FileDescriptor.adopt(Sockets.accept(listener.fd(), 0)), Duration.ofSeconds(20));
+      PeerSocket caller = PeerSocket.connect(Sockets.localAddress(listener.fd()), Duration.ofSeconds(120));
+      PeerSocket called = new PeerSocket(FileDescriptor.adopt(Sockets.accept(listener.fd(), 0)), Duration.ofSeconds(120));
       CompletableFuture<ReplicaLink> receiver = new CompletableFuture<>();
       Thread.ofPlatform().start(() -> {
         try {
