@@ -1,16 +1,15 @@
 package dev.dyad.engine.vm.qemu;
 
+import static dev.dyad.bindings.abi.linux.linux_h.EMFILE;
 import static dev.dyad.bindings.abi.linux.linux_h.ENOSYS;
 import static dev.dyad.bindings.abi.linux.linux_h.EPERM;
 import static dev.dyad.bindings.abi.linux.linux_h.O_CLOEXEC;
 import static dev.dyad.bindings.abi.linux.linux_h.O_NONBLOCK;
-import static dev.dyad.bindings.abi.linux.linux_h.SYS_close;
 import static dev.dyad.bindings.abi.linux.linux_h.SYS_userfaultfd;
 import static dev.dyad.bindings.abi.linux.linux_h.UFFD_USER_MODE_ONLY;
 
 import dev.dyad.bindings.linux.Errno;
 import dev.dyad.bindings.linux.FileDescriptor;
-import dev.dyad.bindings.linux.NativeException;
 import dev.dyad.bindings.linux.PidFd;
 import dev.dyad.bindings.linux.Userfaultfd;
 import dev.dyad.engine.json.Json;
@@ -19,6 +18,7 @@ import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.Hypervisor;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.function.IntConsumer;
 
 /**
  * An unmodified QEMU that is already running, made a {@link Hypervisor} from outside.
@@ -103,25 +103,33 @@ public final class QemuAttach implements Hypervisor {
     }
   }
 
-  /** Makes a userfaultfd inside QEMU, takes it over, and closes QEMU's copy: one stop of one sleeping thread. */
+  /** Makes a userfaultfd inside QEMU, takes it over, and has QEMU's copy closed: one stop of one sleeping thread. */
   private static FileDescriptor takeUserfaultfd(int pid) {
     try (PidFd process = PidFd.open(pid)) {
       return new SyscallInjector(pid).run(calls -> {
+        int[] here = {0};
+        IntConsumer take = remote -> here[0] = process.takeDescriptor(remote);
         long flags = O_CLOEXEC() | O_NONBLOCK();
-        long remote = calls.call(SYS_userfaultfd(), flags);
-        if (remote == -EPERM()) {
+        long answer = calls.callForDescriptor(take, SYS_userfaultfd(), flags);
+        if (answer == -EPERM()) {
           // Without privilege the kernel asks for this flag; asynchronous tracking has no handler that it could restrict.
-          remote = calls.call(SYS_userfaultfd(), flags | UFFD_USER_MODE_ONLY());
+          answer = calls.callForDescriptor(take, SYS_userfaultfd(), flags | UFFD_USER_MODE_ONLY());
         }
-        if (remote < 0) {
-          throw userfaultfdRefused(pid, (int) -remote);
+        if (answer < 0) {
+          throw userfaultfdRefused(pid, (int) -answer);
         }
-        int here = process.takeDescriptor((int) remote);
-        calls.call(SYS_close(), remote);
-        NativeException.check(here, "pidfd_getfd", "pid=" + pid + " fd=" + remote);
-        return FileDescriptor.adopt(here);
+        if (here[0] < 0) {
+          throw takingRefused(pid, -here[0]);
+        }
+        return FileDescriptor.adopt(here[0]);
       });
     }
+  }
+
+  private static QemuException takingRefused(int pid, int errno) {
+    return new QemuException("a descriptor of process " + pid + " cannot be taken over (pidfd_getfd " + Errno.name(errno) + "): "
+        + (errno == EMFILE() ? "raise this process's limit of open files (ulimit -n)"
+            : "run dyad as the user that runs QEMU, or as root (CAP_SYS_PTRACE); a seccomp filter around dyad, such as a container's profile, must allow pidfd_getfd (Linux 5.6)"));
   }
 
   private static QemuException userfaultfdRefused(int pid, int errno) {

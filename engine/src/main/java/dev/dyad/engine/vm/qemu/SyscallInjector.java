@@ -5,6 +5,7 @@ import static dev.dyad.bindings.abi.linux.linux_h.EPERM;
 import static dev.dyad.bindings.abi.linux.linux_h.PTRACE_EVENT_STOP;
 import static dev.dyad.bindings.abi.linux.linux_h.PTRACE_O_TRACESYSGOOD;
 import static dev.dyad.bindings.abi.linux.linux_h.SIGTRAP;
+import static dev.dyad.bindings.abi.linux.linux_h.SYS_close;
 
 import dev.dyad.bindings.abi.linux.user_regs_struct;
 import dev.dyad.bindings.linux.Errno;
@@ -20,6 +21,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.IntConsumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -38,6 +40,10 @@ import org.jspecify.annotations.Nullable;
  *   detach:  ret -> rt_sigreturn -> everything restored, ppoll or futex entered again
  * </pre>
  *
+ * <p>For a call that makes a descriptor there are four more words on top of the frame, which lead from its return through
+ * {@code xchg eax, edi; ret} and {@code pop rax; ret} into close(2), and from there to the frame: the thread cannot return with
+ * the descriptor open.
+ *
  * <p>Never: a thread that is stopped in the middle of its own code (it may hold a restartable sequence), a call whose restart is
  * kept inside the kernel (RESTART_RESTARTBLOCK: the frame could not restore it), a process with shadow stacks, the first thread of
  * a child of ours.
@@ -52,6 +58,14 @@ final class SyscallInjector {
   /** Calls in the stopped process; the answer is the kernel's, {@code -errno} for errors. */
   interface Calls {
     long call(long number, long... arguments);
+
+    /**
+     * A call that makes a file descriptor, which the thread closes again without our help: it is shown to {@code take} while it is open,
+     * and closed also if we die meanwhile.
+     *
+     * @return what the call answered; if negative, nothing was shown
+     */
+    long callForDescriptor(IntConsumer take, long number, long... arguments);
 
     /** Address, there, of a short text for calls that want a name. */
     long nameVirt();
@@ -79,6 +93,7 @@ final class SyscallInjector {
   private static final int CONTEXT_FPSTATE = SIGCONTEXT + 184;
   private static final int UC_SIGMASK = 304;
   private static final int NAME = 448; // behind what rt_sigreturn reads
+  private static final int CLOSE_BYTES = 4 * Long.BYTES; // below the frame
   private static final byte[] NAME_TEXT = {'d', 'y', 'a', 'd', 0};
   private static final long UC_FLAGS_VALUE = 0x7; // FP_XSTATE, SIGCONTEXT_SS, STRICT_RESTORE_SS
   private static final int NO_SUCH_STACK_FLAG = 0x40000000; // makes the kernel leave the alternate stack as it is
@@ -98,6 +113,8 @@ final class SyscallInjector {
 
   private static final byte[] SYSCALL_RET = {0x0f, 0x05, (byte) 0xc3};
   private static final byte[] SIGRETURN_GLIBC = {0x48, (byte) 0xc7, (byte) 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+  private static final byte[] RESULT_TO_ARGUMENT = {(byte) 0x97, (byte) 0xc3}; // xchg eax, edi; ret
+  private static final byte[] POP_NUMBER = {0x58, (byte) 0xc3}; // pop rax; ret
   private static final byte[] SIGRETURN_OTHER = {(byte) 0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05};
 
   // Registers of struct sigcontext_64 in its order, as offsets of user_regs_struct.
@@ -117,6 +134,8 @@ final class SyscallInjector {
   private final Consumer<String> beforeStep;
   private long syscallGadget;
   private long sigreturnStub;
+  private long resultToArgument;
+  private long popNumber;
 
   SyscallInjector(int pid) {
     this(pid, step -> {});
@@ -197,26 +216,29 @@ final class SyscallInjector {
     }
   }
 
-  /** Finds {@code syscall; ret} and the sigreturn stub in the process's code; libc first. */
+  /** Finds the instructions that calls return through in the process's code; libc first. */
   private void findCode() {
     refuseShadowStacks();
     List<QemuProcess.Area> code = process.areas().stream().filter(area -> area.executable() && !area.name().startsWith("[vsyscall"))
         .sorted((a, b) -> Boolean.compare(b.name().contains("libc"), a.name().contains("libc"))).toList();
     for (QemuProcess.Area area : code) {
-      if (syscallGadget != 0 && sigreturnStub != 0) {
+      if (foundCode()) {
         return;
       }
       byte[] bytes = readRemote(area);
-      if (syscallGadget == 0) {
-        syscallGadget = found(area, bytes, SYSCALL_RET);
-      }
-      if (sigreturnStub == 0) {
-        sigreturnStub = Math.max(found(area, bytes, SIGRETURN_GLIBC), found(area, bytes, SIGRETURN_OTHER));
-      }
+      syscallGadget = foundFirst(syscallGadget, area, bytes, SYSCALL_RET);
+      sigreturnStub = foundFirst(sigreturnStub, area, bytes, SIGRETURN_GLIBC);
+      sigreturnStub = foundFirst(sigreturnStub, area, bytes, SIGRETURN_OTHER);
+      resultToArgument = foundFirst(resultToArgument, area, bytes, RESULT_TO_ARGUMENT);
+      popNumber = foundFirst(popNumber, area, bytes, POP_NUMBER);
     }
-    if (syscallGadget == 0 || sigreturnStub == 0) {
+    if (!foundCode()) {
       throw new QemuException("process " + process.pid() + " has no libc in which a system call could be injected");
     }
+  }
+
+  private boolean foundCode() {
+    return syscallGadget != 0 && sigreturnStub != 0 && resultToArgument != 0 && popNumber != 0;
   }
 
   private void refuseShadowStacks() {
@@ -238,7 +260,10 @@ final class SyscallInjector {
     return bytes;
   }
 
-  private static long found(QemuProcess.Area area, byte[] code, byte[] pattern) {
+  private static long foundFirst(long before, QemuProcess.Area area, byte[] code, byte[] pattern) {
+    if (before != 0) {
+      return before;
+    }
     for (int i = 0; i + pattern.length <= code.length; i++) {
       int matched = 0;
       while (matched < pattern.length && code[i + matched] == pattern[matched]) {
@@ -356,7 +381,7 @@ final class SyscallInjector {
     private final int tid;
     private boolean redirected;
     private long allSignals;
-    private long nameVirt;
+    private long frameVirt;
 
     private Stopped(int tid) {
       this.tid = tid;
@@ -388,14 +413,20 @@ final class SyscallInjector {
       NativeException.check(Ptrace.getSignalMask(tid, scratch + UC_SIGMASK), "PTRACE_GETSIGMASK", "tid=" + tid);
 
       Memory.copyFrom(NAME_TEXT, 0, scratch + NAME, NAME_TEXT.length);
-      nameVirt = remoteFrame + NAME;
+      frameVirt = remoteFrame;
+      long remoteClose = remoteFrame - CLOSE_BYTES;
+      long close = scratch + FRAME_BYTES;
+      Memory.putLong(close, resultToArgument);
+      Memory.putLong(close + 8, popNumber);
+      Memory.putLong(close + 16, SYS_close());
+      Memory.putLong(close + 24, syscallGadget);
 
       beforeStep.accept("write frame");
       write(remoteXstate, xstate, bytes + Integer.BYTES);
       write(remoteFrame, scratch, FRAME_BYTES);
+      write(remoteClose, close, CLOSE_BYTES);
 
       now.copyFrom(saved);
-      now.set(user_regs_struct.rsp$offset(), remoteFrame);
       now.set(user_regs_struct.rip$offset(), syscallGadget);
       now.set(user_regs_struct.orig_rax$offset(), -1);
       Memory.putLong(scratch, -1L);
@@ -423,12 +454,24 @@ final class SyscallInjector {
       return new Calls() {
         @Override
         public long call(long number, long... arguments) {
-          return Stopped.this.call(now, number, arguments);
+          return Stopped.this.call(now, frameVirt, number, arguments);
+        }
+
+        @Override
+        public long callForDescriptor(IntConsumer take, long number, long... arguments) {
+          long descriptor = Stopped.this.call(now, frameVirt - CLOSE_BYTES, number, arguments);
+          if (descriptor >= 0) {
+            beforeStep.accept("take");
+            take.accept((int) descriptor);
+            runToStop("enter close");
+            runToStop("return from close");
+          }
+          return descriptor;
         }
 
         @Override
         public long nameVirt() {
-          return nameVirt;
+          return frameVirt + NAME;
         }
 
         @Override
@@ -438,7 +481,9 @@ final class SyscallInjector {
       };
     }
 
-    private long call(Registers now, long number, long... arguments) {
+    /** Leaves the thread at the call's return; from there it goes on at what {@code stackVirt} points to. */
+    private long call(Registers now, long stackVirt, long number, long... arguments) {
+      now.set(user_regs_struct.rsp$offset(), stackVirt);
       now.set(user_regs_struct.rax$offset(), number);
       for (int i = 0; i < ARGUMENTS.length; i++) {
         now.set(ARGUMENTS[i], i < arguments.length ? arguments[i] : 0);

@@ -1,6 +1,6 @@
 package dev.dyad.engine.vm.qemu;
 
-import static dev.dyad.bindings.abi.linux.linux_h.SYS_close;
+import static dev.dyad.bindings.abi.linux.linux_h.SYS_getpid;
 import static dev.dyad.bindings.abi.linux.linux_h.SYS_userfaultfd;
 
 import java.io.IOException;
@@ -58,7 +58,7 @@ final class DyingProcess {
     }
   }
 
-  /** Injects two calls and dies before step number {@code lastStep}; ends with 0 when there are not so many steps. */
+  /** Injects a call that makes a descriptor and another, and dies before step number {@code lastStep}; ends with 0 when there are not so many steps. */
   private static void inject(int pid, int lastStep) {
     AtomicInteger step = new AtomicInteger();
     new SyscallInjector(pid, name -> {
@@ -66,6 +66,6 @@ final class DyingProcess {
         System.out.println(name);
         Runtime.getRuntime().halt(DIED_AT_STEP);
       }
-    }).run(calls -> calls.call(SYS_close(), calls.call(SYS_userfaultfd(), 1)));
+    }).run(calls -> calls.callForDescriptor(descriptor -> {}, SYS_userfaultfd(), 1) + calls.call(SYS_getpid()));
   }
 }

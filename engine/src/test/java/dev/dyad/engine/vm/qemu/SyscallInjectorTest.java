@@ -2,6 +2,7 @@ package dev.dyad.engine.vm.qemu;
 
 import static dev.dyad.bindings.abi.linux.linux_h.SYS_getpid;
 import static dev.dyad.bindings.abi.linux.linux_h.SYS_gettid;
+import static dev.dyad.bindings.abi.linux.linux_h.SYS_userfaultfd;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -11,10 +12,15 @@ import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.bindings.linux.Ptrace;
 import dev.dyad.bindings.linux.Registers;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.FutureTask;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -64,12 +70,14 @@ class SyscallInjectorTest {
     int code = DyingProcess.DIED_AT_STEP;
     for (int step = 0; code == DyingProcess.DIED_AT_STEP; step++) {
       List<Long> before = settledStateOf(thread);
+      List<String> descriptors = descriptors();
       Process injector = DyingProcess.start("inject", Integer.toString(qemu.pid()), Integer.toString(step));
       String name = injector.inputReader().readLine();
       code = injector.waitFor();
       Thread.sleep(50);
       assertTrue(qemu.process().isAlive(), "died before step " + step + " (" + name + ")");
       assertEquals(before, stateOf(thread), "before step " + step + " (" + name + ")");
+      assertEquals(descriptors, descriptors(), "before step " + step + " (" + name + ")");
       assertUnharmed();
       if (name != null) {
         steps.add(name);
@@ -77,7 +85,7 @@ class SyscallInjectorTest {
     }
     assertEquals(0, code);
     assertEquals(List.of("seize", "interrupt", "write frame", "set registers", "block signals", "enter", "wait", "return", "wait",
-        "set registers", "enter", "wait", "return", "wait", "detach"), steps);
+        "take", "enter close", "wait", "return from close", "wait", "set registers", "enter", "wait", "return", "wait", "detach"), steps);
   }
 
   @Test
@@ -87,6 +95,41 @@ class SyscallInjectorTest {
     qemu.process().onExit().join();
     QemuException refusal = assertThrows(QemuException.class, () -> new SyscallInjector(pid).run(SyscallInjector.Calls::thread));
     assertEquals("there is no process " + pid, refusal.getMessage());
+  }
+
+  @Test
+  void shouldCloseADescriptorThatItsTakerCannotTake() throws Exception {
+    List<String> before = descriptors();
+    List<Integer> shown = new ArrayList<>();
+    assertThrows(IllegalStateException.class, () -> new SyscallInjector(qemu.pid()).run(calls -> calls.callForDescriptor(descriptor -> {
+      shown.add(descriptor);
+      throw new IllegalStateException("refused");
+    }, SYS_userfaultfd(), 1)));
+    assertEquals(1, shown.size());
+    assertUnharmed();
+    assertEquals(before, descriptors());
+  }
+
+  /** QEMU's open descriptors with what they are of, but for those of its QMP connections, which it closes when it comes to it. */
+  private List<String> descriptors() throws IOException {
+    List<String> open = new ArrayList<>();
+    try (Stream<Path> links = Files.list(Path.of("/proc", Integer.toString(qemu.pid()), "fd"))) {
+      for (Path link : links.sorted().toList()) {
+        String target = targetOf(link);
+        if (!target.startsWith("socket:") && !target.isEmpty()) {
+          open.add(link.getFileName() + " " + target);
+        }
+      }
+    }
+    return open;
+  }
+
+  private static String targetOf(Path link) throws IOException {
+    try {
+      return Files.readSymbolicLink(link).toString();
+    } catch (NoSuchFileException e) {
+      return "";
+    }
   }
 
   /** Wakes the thread that was tampered with: QEMU frees memory regions in its RCU thread. */
