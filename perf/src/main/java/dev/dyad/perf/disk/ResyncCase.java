@@ -118,7 +118,9 @@ final class ResyncCase {
           for (int i = 0; i < depth && submitted < count; i++, submitted++) {
             long at = data.hostVirt() + (long) i * bytes;
             Memory.putLong(at, submitted + 1);
-            disk.submit(BlockDevice.WRITE, 0, place.offset(submitted), bytes, at, submitted); // far fewer than it takes
+            if (!disk.submit(BlockDevice.WRITE, 0, place.offset(submitted), bytes, at, submitted)) {
+              throw new IllegalStateException("an idle disk took " + i + " requests, needed are " + depth);
+            }
           }
         }
         pair.turn(System.nanoTime());
