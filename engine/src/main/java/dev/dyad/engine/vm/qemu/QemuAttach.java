@@ -77,7 +77,7 @@ public final class QemuAttach implements Hypervisor {
       PluggedDevices.refuse(qmp, process.commandLine());
       List<RamBlocks.RamBlock> blocks = RamBlocks.find(qmp, process);
       MachineDescription description = new MachineDescription(versionOf(qmp), machineTypeOf(qmp), process.workingDirectory(), process.commandLine(),
-          RamBlocks.memoryOf(blocks, STATE_BYTES_MAX));
+          RamBlocks.memoryOf(blocks, STATE_BYTES_MAX), RamBlocks.hugePages(blocks, process));
       return new QemuAttach(process, qmp, description, blocks, takeUserfaultfd(process.pid()));
     } catch (RuntimeException e) {
       qmp.close();

@@ -6,8 +6,12 @@ import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * What {@code /proc} says of a process: proc(5). Reads when asked, keeps nothing.
@@ -26,6 +30,8 @@ record QemuProcess(int pid) {
       return inode == other.inode && device.equals(other.device) && shared == other.shared;
     }
   }
+
+  private static final Pattern AREA = Pattern.compile("([0-9a-f]+)-[0-9a-f]+ [-r]");
 
   Path proc() {
     return Path.of("/proc", Integer.toString(pid));
@@ -93,6 +99,21 @@ record QemuProcess(int pid) {
           word[3], Long.parseLong(word[4]), word.length > 5 ? word[5] : ""));
     }
     return areas;
+  }
+
+  /** Bytes of a page of each mapping, by its start. Makes the kernel look at all pages of the process. */
+  Map<Long, Long> pageBytes() {
+    Map<Long, Long> found = new HashMap<>();
+    long start = 0;
+    for (String line : read("smaps").split("\n")) {
+      Matcher area = AREA.matcher(line);
+      if (area.lookingAt()) {
+        start = Long.parseUnsignedLong(area.group(1), 16);
+      } else if (line.startsWith("KernelPageSize:")) {
+        found.put(start, Long.parseLong(line.replaceAll("\\D", "")) << 10);
+      }
+    }
+    return found;
   }
 
   /** The mapping that begins at the address, with those that continue it (the kernel splits areas as it likes); none when it is not writable. */

@@ -66,6 +66,21 @@ final class RamBlocks {
     return memory.build(stateBytesMax);
   }
 
+  /** Bytes of a page, by block, of those that are mapped from a file of larger pages than usual (hugetlbfs). */
+  static Map<String, Long> hugePages(List<RamBlock> blocks, QemuProcess process) {
+    Map<String, Long> found = new HashMap<>();
+    if (blocks.stream().anyMatch(block -> block.area.inode() != 0)) {
+      Map<Long, Long> pageBytes = process.pageBytes();
+      for (RamBlock block : blocks) {
+        long bytes = pageBytes.getOrDefault(block.area.start(), 0L);
+        if (block.area.inode() != 0 && bytes > GuestMemory.PAGE_BYTES) {
+          found.put(block.name, bytes);
+        }
+      }
+    }
+    return found;
+  }
+
   private List<RamBlock> find() {
     List<Matcher> lines = new ArrayList<>();
     for (String line : qmp.monitor("info ramblock").split("\n")) {

@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 
 /**
@@ -24,7 +25,9 @@ final class ReceivingCommandLine {
 
   private static final Set<String> FILES = Set.of("kernel", "initrd", "dtb", "bios", "pflash", "cdrom", "hda", "hdb", "hdc", "hdd", "fda", "fdb", "sd", "mtdblock");
 
-  private static final Set<String> FILE_PROPERTIES = Set.of("drive", "blockdev", "acpitable", "smbios", "fw_cfg");
+  /** Properties that name files. A block device's {@code file} may also be the name of another one. */
+  private static final Map<String, List<String>> FILE_PROPERTIES = Map.of("drive", List.of("file", "file.filename"), "blockdev", List.of("filename", "file.filename"),
+      "acpitable", List.of("file"), "smbios", List.of("file"), "fw_cfg", List.of("file"), "device", List.of("romfile"));
 
   private static final String SEND_CONFIGURATION = "migration.send-configuration=off";
   private static final String NO_DESCRIPTION = "suppress-vmdesc=on";
@@ -115,9 +118,9 @@ final class ReceivingCommandLine {
     }
     if (FILES.contains(option)) {
       requireFile("-" + option, value);
-    } else if (FILE_PROPERTIES.contains(option)) {
-      for (String name : List.of("file", "filename", "file.filename")) {
-        String file = CommandLine.property(value, name);
+    } else if (FILE_PROPERTIES.containsKey(option)) {
+      for (String name : FILE_PROPERTIES.getOrDefault(option, List.of())) {
+        String file = property(value, name);
         if (!file.isEmpty() && !file.contains(":")) {
           requireFile("-" + option, file);
         }
@@ -239,13 +242,15 @@ final class ReceivingCommandLine {
   }
 
   /** A memory file of the primary's must not be opened by the standby: on one host it is the running guest's memory. */
-  private static String memoryBackend(String value) {
+  private String memoryBackend(String value) {
     String type = objectType(value);
     if (!type.equals("memory-backend-file") && !type.equals("memory-backend-shm")) {
       return value;
     }
-    boolean huge = property(value, "mem-path").contains("huge");
-    return "memory-backend-memfd,id=" + property(value, "id") + ",size=" + property(value, "size") + ",share=on" + (huge ? ",hugetlb=on" : "");
+    String id = property(value, "id");
+    // QEMU calls the block after its object: ram, or /objects/ram on machines before 4.0.
+    long pageBytes = source.hugePages().getOrDefault(id, source.hugePages().getOrDefault("/objects/" + id, 0L));
+    return "memory-backend-memfd,id=" + id + ",size=" + property(value, "size") + ",share=on" + (pageBytes > 0 ? ",hugetlb=on,hugetlbsize=" + pageBytes : "");
   }
 
   /**
@@ -276,13 +281,19 @@ final class ReceivingCommandLine {
     if (!value.startsWith("{")) {
       return CommandLine.property(value, name);
     }
-    Json found = Json.parse(value).get(name);
+    Json whole = Json.parse(value);
+    Json found = whole.get(name);
+    for (int dot = name.indexOf('.'); found.isAbsent() && dot > 0; dot = name.indexOf('.', dot + 1)) {
+      found = whole.get(name.substring(0, dot)).get(name.substring(dot + 1));
+    }
     long number = found.number(-1);
     return number < 0 ? found.text() : Long.toString(number);
   }
 
+  /** Firmware without a folder in its name is looked for among QEMU's own as well, and by QEMU itself. */
   private void requireFile(String what, String file) {
-    if (!Files.isReadable(source.workingDirectory().resolve(file))) {
+    boolean searched = (what.equals("-bios") || what.equals("-device")) && !file.contains("/");
+    if (!searched && !Files.isReadable(source.workingDirectory().resolve(file))) {
       throw new QemuException("the standby lacks " + file + " (" + what + " of the primary's QEMU): put it there, at the same path");
     }
   }

@@ -17,16 +17,17 @@ final class DyingProcess {
   private DyingProcess() {}
 
   static Process start(String... arguments) throws IOException {
-    return startAs(List.of(), arguments);
+    return startAs(List.of(), System.getProperty("java.class.path"), arguments);
   }
 
   /**
    * @param prefix what the JVM is run with
+   * @param classPath that the user whom the prefix makes of it can read
    */
-  static Process startAs(List<String> prefix, String... arguments) throws IOException {
+  static Process startAs(List<String> prefix, String classPath, String... arguments) throws IOException {
     List<String> line = new ArrayList<>(prefix);
     line.addAll(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-XX:TieredStopAtLevel=1",
-        "-XX:+UseSerialGC", "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), DyingProcess.class.getName()));
+        "-XX:+UseSerialGC", "--enable-native-access=ALL-UNNAMED", "-cp", classPath, DyingProcess.class.getName()));
     line.addAll(List.of(arguments));
     return new ProcessBuilder(line).redirectError(ProcessBuilder.Redirect.INHERIT).start();
   }

@@ -17,9 +17,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class ReceivingQemuTest {
   private static final int STATE_BYTES = 4 << 20;
@@ -50,6 +52,31 @@ class ReceivingQemuTest {
     } finally {
       primary.close();
       guest.close();
+    }
+  }
+
+  /** A file of huge pages with a name that does not say so: the standby's memory has such pages too, under no name. */
+  @Test
+  void shouldGoOnFromAFileOfHugePagesOnHugePages() throws Exception {
+    Assumptions.assumeTrue(System.getProperty("user.name").equals("root"), "only root can mount a hugetlbfs");
+    try (HugePages pages = HugePages.reserve(170); HugePageMount mount = HugePageMount.make()) {
+      Path directory = TestGuest.directory();
+      long bootNanos = System.nanoTime();
+      GuestMachine guest = TestGuest.boot(TestGuest.directory(), options -> options.sharedMemory("memory-backend-file,id=ram,share=on,size=160M,mem-path=" + mount.folder()));
+      try (QemuAttach primary = QemuAttach.attach(guest.qmp())) {
+        MachineDescription crossed = MachineDescription.fromJson(primary.description().toJson());
+        assertEquals(List.of(2L << 20), List.copyOf(crossed.hugePages().values()));
+        assertTrue(pages.inUse() > 0);
+        try (ReceivingQemu standby = ReceivingQemu.start(crossed, ReceivingQemu.Options.in(directory))) {
+          replicate(primary, standby, guest::kill);
+          assertGoesOn(GuestMachine.consoleLines(guest.console()), directory.resolve("console.log"), bootNanos);
+          try (QemuAttach promoted = QemuAttach.attach(standby.qmp())) {
+            assertEquals(crossed.hugePages(), promoted.description().hugePages());
+          }
+        }
+      } finally {
+        guest.close();
+      }
     }
   }
 
@@ -99,6 +126,25 @@ class ReceivingQemuTest {
     assertRefused(machine, "the standby lacks /nonexistent/vmlinuz (-kernel");
   }
 
+  @ParameterizedTest
+  @ValueSource(strings = {
+      "-drive file=/nonexistent/x,format=raw", "-blockdev driver=file,node-name=f,filename=/nonexistent/x", "-blockdev driver=raw,node-name=d,file.driver=file,file.filename=/nonexistent/x",
+      "-blockdev {\"driver\":\"file\",\"filename\":\"/nonexistent/x\"}", "-blockdev {\"driver\":\"raw\",\"file\":{\"driver\":\"file\",\"filename\":\"/nonexistent/x\"}}",
+      "-device virtio-net-pci,romfile=/nonexistent/x", "-device {\"driver\":\"e1000\",\"romfile\":\"/nonexistent/x\"}", "-bios /nonexistent/x"})
+  void shouldLookForEachFileBeforehand(String option) {
+    List<String> words = List.of(option.split(" ", 2));
+    assertRefused(machine(List.of("qemu-system-x86_64", words.get(0), words.get(1))), "the standby lacks /nonexistent/x (" + words.get(0) + " of");
+  }
+
+  /** The name of another node, and firmware that QEMU finds among its own. */
+  @ParameterizedTest
+  @ValueSource(strings = {"-blockdev driver=raw,node-name=d,file=f", "-blockdev {\"driver\":\"raw\",\"file\":\"f\"}", "-device virtio-net-pci,romfile=efi-virtio.rom", "-bios bios-256k.bin", "-device e1000,romfile="})
+  void shouldTakeNoOtherNameForAFile(String option) {
+    List<String> words = List.of(option.split(" ", 2));
+    List<String> line = ReceivingCommandLine.of(machine(List.of("qemu-system-x86_64", words.get(0), words.get(1))), ReceivingQemu.Options.in(Path.of("/own")));
+    assertEquals(words, line.subList(1, 3));
+  }
+
   @Test
   void shouldAskForTheNetworkThatOnlyTheStandbyKnows() {
     MachineDescription machine = machine(List.of("qemu-system-x86_64", "-M", "q35", "-netdev", "tap,id=n0,ifname=tap0"));
@@ -117,7 +163,7 @@ class ReceivingQemuTest {
     try (IdleQemu source = IdleQemu.start(List.of());
         QemuAttach primary = QemuAttach.attach(source.qmp())) {
       MachineDescription own = primary.description();
-      assertRefused(new MachineDescription(own.version(), "pc-q35-2.4-machine", own.workingDirectory(), own.commandLine(), own.memory()), "the standby's machine type is ");
+      assertRefused(new MachineDescription(own.version(), "pc-q35-2.4-machine", own.workingDirectory(), own.commandLine(), own.memory(), own.hugePages()), "the standby's machine type is ");
     }
   }
 
@@ -173,7 +219,7 @@ class ReceivingQemuTest {
   }
 
   private static MachineDescription machine(List<String> commandLine) {
-    return new MachineDescription("0.0.0", "pc-q35-7.2-machine", Path.of("/"), commandLine, GuestMemory.builder().block("pc.ram", 32 << 20).build(1 << 20));
+    return new MachineDescription("0.0.0", "pc-q35-7.2-machine", Path.of("/"), commandLine, GuestMemory.builder().block("pc.ram", 32 << 20).build(1 << 20), Map.of());
   }
 
   /** Baseline and a few epochs into the standby, then the primary's end, and promotion from the last epoch. */
