@@ -1,11 +1,13 @@
 package dev.dyad.hwtests.lab;
 
+import dev.dyad.engine.cli.Dyad;
 import dev.dyad.engine.guest.GuestUnavailableException;
 import dev.dyad.engine.guest.CacheFolder;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.PosixFilePermissions;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -17,6 +19,8 @@ import java.util.List;
 public final class Lab implements AutoCloseable {
   /** Ready takes 4 to 10 s on an idle machine; other work beside it makes that several times longer. */
   static final Duration BOOT_TIMEOUT = Duration.ofSeconds(Integer.getInteger("dyad.lab.bootSeconds", 60));
+
+  private static final String PROGRAMS = "/run/shared/bin";
 
   private final LabConfig config;
   private final LabImage image;
@@ -98,6 +102,25 @@ public final class Lab implements AutoCloseable {
     }
   }
 
+  /** Treats what each host sends, see {@link LabHost#netem}. */
+  public void netem(String what) throws IOException {
+    for (var host : hosts) {
+      host.netem(what);
+    }
+  }
+
+  /** Each host sends no faster than that. Packets wait and none is lost. */
+  public void limitRate(int megabits) throws IOException {
+    netem("rate " + megabits + "mbit");
+  }
+
+  /** Takes back what {@link #netem} did. */
+  public void clearNetem() throws IOException {
+    for (var host : hosts) {
+      host.clearNetem();
+    }
+  }
+
   /** Boots a host that died, and leaves the other one alone. */
   public LabHost powerOn(int number) throws IOException {
     var host = LabHost.start(number, config, image, folder);
@@ -131,6 +154,24 @@ public final class Lab implements AutoCloseable {
     for (var host : hosts) {
       host.agent();
     }
+  }
+
+  /**
+   * Makes {@code dyad} of this JVM's classes a program of all hosts.
+   *
+   * @return the folder where they have it, for a PATH
+   */
+  public String installDyad() throws IOException {
+    installProgram("dyad", JavaCommand.of(Dyad.class, JavaCommand.SHORT_LIVED, List.of()) + " \"$@\"");
+    return PROGRAMS;
+  }
+
+  /** Puts a shell script beside {@link #installDyad}'s. */
+  public void installProgram(String name, String script) throws IOException {
+    var program = shared().resolve(Path.of("bin", name));
+    Files.createDirectories(program.resolveSibling("."));
+    Files.writeString(program, "#!/bin/sh\n" + script + "\n");
+    Files.setPosixFilePermissions(program, PosixFilePermissions.fromString("rwxr-xr-x"));
   }
 
   /** Copies consoles and the output of all commands to {@code target}. */

@@ -98,11 +98,20 @@ public final class LabJob {
 
   /** Waits until the standard output matches; fails at once when the command ends without it. */
   public Matcher awaitOutput(String regex, Duration timeout) throws IOException {
+    return awaitIn(out, regex, timeout);
+  }
+
+  /** As {@link #awaitOutput}, in what it says on its standard error. */
+  public Matcher awaitErrors(String regex, Duration timeout) throws IOException {
+    return awaitIn(err, regex, timeout);
+  }
+
+  private Matcher awaitIn(Path file, String regex, Duration timeout) throws IOException {
     var pattern = Pattern.compile(regex, Pattern.MULTILINE);
     long deadline = System.nanoTime() + timeout.toNanos();
     while (true) {
       boolean ended = exit.isDone();
-      var matcher = pattern.matcher(output());
+      var matcher = pattern.matcher(text(file));
       if (matcher.find()) {
         return matcher;
       }
@@ -122,11 +131,15 @@ public final class LabJob {
   }
 
   public String output() throws IOException {
-    return Files.exists(out) ? Files.readString(out, StandardCharsets.UTF_8) : "";
+    return text(out);
   }
 
   public String errors() throws IOException {
-    return Files.exists(err) ? Files.readString(err, StandardCharsets.UTF_8) : "";
+    return text(err);
+  }
+
+  private static String text(Path file) throws IOException {
+    return Files.exists(file) ? Files.readString(file, StandardCharsets.UTF_8) : "";
   }
 
   public boolean hasEnded() {

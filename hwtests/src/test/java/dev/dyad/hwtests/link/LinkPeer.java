@@ -19,9 +19,9 @@ import java.time.Duration;
 import java.util.Arrays;
 
 /**
- * One end of a link over RDMA in a process of its own: {@code receive ROUNDS} or {@code send ROUNDS ADDRESS SECONDS EPOCH_BYTES}. The
- * sender writes epochs of bytes that know their position and waits for each to be acknowledged; the receiver checks every byte. Both
- * say on their standard output what happened.
+ * One end of a link over RDMA in a process of its own: {@code receive ROUNDS [fence]} or {@code send ROUNDS ADDRESS SECONDS EPOCH_BYTES}. The
+ * sender writes epochs of bytes that know their position and waits for each to be acknowledged; the receiver checks every byte, and with {@code fence}
+ * takes the right to write away at the end of each round. Both say on their standard output what happened, and at the end what they still hold.
  */
 final class LinkPeer {
   static final int PORT = 4791 + 10_000;
@@ -56,7 +56,7 @@ final class LinkPeer {
         System.out.println("listening");
         for (int round = 0; round < rounds; ) {
           try {
-            peer.receive(FileDescriptor.adopt(Sockets.accept(listener.fd(), 0)));
+            peer.receive(FileDescriptor.adopt(Sockets.accept(listener.fd(), 0)), args.length > 2);
             round++;
           } catch (IOException e) {
             System.out.println("no link: " + e.getMessage());
@@ -78,10 +78,17 @@ final class LinkPeer {
         }
       }
     }
-    System.out.println("open " + VerbsObject.live() + " descriptors " + new java.io.File("/proc/self/fd").list().length);
+    System.out.println("open " + VerbsObject.live() + " descriptors " + new java.io.File("/proc/self/fd").list().length + " pinned " + pinnedKib() + " kB");
   }
 
-  private void receive(FileDescriptor socket) throws IOException {
+  /** Memory that devices hold in place. */
+  private static long pinnedKib() throws IOException {
+    try (var lines = Files.lines(Path.of("/proc/self/status"))) {
+      return lines.filter(line -> line.startsWith("VmPin:")).mapToLong(line -> Long.parseLong(line.replaceAll("\\D", ""))).sum();
+    }
+  }
+
+  private void receive(FileDescriptor socket, boolean fences) throws IOException {
     try (ReplicaLink link = new RdmaSetup(new PeerSocket(socket, SETUP), RING_BYTES, config()).receivingEnd()) {
       System.out.println("up " + link.getClass().getSimpleName());
       long checked = 0;
@@ -104,6 +111,8 @@ final class LinkPeer {
       System.out.println("down " + System.currentTimeMillis() + " checked " + checked + " because " + link.failure());
       if (Files.exists(FENCE)) {
         fence(link);
+      } else if (fences) {
+        link.fence();
       }
     }
   }
