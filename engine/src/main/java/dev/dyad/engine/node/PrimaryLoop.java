@@ -51,6 +51,13 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   /** A guest that does not stop for so many times the detector's bound has failed as much as a host that is silent. */
   private static final int SLOW_STOP_DETECTORS = 10;
 
+  /**
+   * A standby that answers no heartbeat for so many times the detector's bound while it builds its machine is gone. Heartbeats are counted, so that a time in
+   * which this loop stood still is not held against it.
+   */
+  private static final int BUILDING_DETECTORS = 10;
+
+  /** One that answers, and still has no machine. */
   private static final long READY_BOUND_NANOS = 60_000_000_000L;
 
   private enum Shipping {
@@ -61,6 +68,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   }
 
   private final PrimaryConfig config;
+  private final long signsUnansweredMax;
   private final Hypervisor hypervisor;
   private final GuestOutput output;
   private final NodePage nodePage;
@@ -86,6 +94,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
   private boolean linkReady;
   private long offeredNanos;
   private long signNanos;
+  private long signsUnanswered;
   private boolean linkBroken;
   private String linkProblem = "";
 
@@ -124,6 +133,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       EpochTrace trace,
       Control control) {
     this.config = config;
+    signsUnansweredMax = BUILDING_DETECTORS * config.epochs().detectorNanos() / config.epochs().heartbeatNanos();
     this.disk = disk;
     this.hypervisor = hypervisor;
     this.output = output;
@@ -189,6 +199,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     linkBroken = false;
     offeredNanos = Clocks.bootNs();
     signNanos = offeredNanos;
+    signsUnanswered = 0;
     why = "the standby builds its machine";
     fresh.begin(protocol.openEpoch(), true);
     if (!fresh.sendMachine(machineKind, machineDescription) || !fresh.sendMemory(hypervisor.memory())) {
@@ -290,6 +301,10 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
       linkBroken = true;
       linkProblem = "the standby did not get its machine ready within " + READY_BOUND_NANOS / 1_000_000_000L + " s";
     }
+    if (!linkReady && signsUnanswered > signsUnansweredMax) {
+      linkBroken = true;
+      linkProblem = "nothing came for " + signsUnansweredMax * config.epochs().heartbeatNanos() / 1_000_000 + " ms";
+    }
     if (!linkBroken && !presentLink.isUp()) {
       linkBroken = true;
       linkProblem = presentLink.failure();
@@ -307,6 +322,7 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
     }
     if (!linkReady && nanosUntilSign() <= 0) {
       signNanos = Clocks.bootNs();
+      signsUnanswered++;
       var _ = present.heartbeat(signNanos); // one that finds no room says nothing that the full ring does not
     }
     return work;
@@ -556,7 +572,10 @@ final class PrimaryLoop implements PrimaryActions, EpochWriter.Listener, EpochCu
 
   @Override
   public void echoed(long sentNanos) {
-    heardReport(PrimaryProtocol.NO_EPOCH, sentNanos);
+    signsUnanswered = 0;
+    if (linkReady) {
+      heardReport(PrimaryProtocol.NO_EPOCH, sentNanos);
+    }
   }
 
   private void heardReport(long epoch, long echoNanos) {

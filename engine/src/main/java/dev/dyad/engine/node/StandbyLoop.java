@@ -474,8 +474,11 @@ final class StandbyLoop implements StandbyActions, EpochReader.Listener, Runnabl
 
   @Override
   public void heartbeat(long sentNanos) {
+    EpochReader present = reader;
     if (attached) {
       protocol.onStamp(linkNumber, linkGeneration, sentNanos, Clocks.bootNs());
+    } else if (present != null && !linkEnded) {
+      present.echo(sentNanos); // the protocol's reports begin when the machine is ready; until then the primary must know that somebody builds it
     }
   }
 

@@ -10,7 +10,10 @@ import dev.dyad.engine.epoch.StandbyState;
 import dev.dyad.engine.link.Channel;
 import dev.dyad.engine.link.Offer;
 import dev.dyad.engine.link.PeerCaller;
+import dev.dyad.engine.link.PeerListener;
+import dev.dyad.engine.link.ReplicaLink;
 import dev.dyad.engine.link.ReplicationLink;
+import dev.dyad.engine.link.Session;
 import dev.dyad.engine.link.LinkConfig;
 import dev.dyad.engine.link.LinkMaker;
 import dev.dyad.engine.link.Role;
@@ -20,8 +23,11 @@ import dev.dyad.engine.memory.EpochWriter;
 import dev.dyad.engine.memory.LastSent;
 import dev.dyad.engine.memory.MemoryFrame;
 import dev.dyad.engine.wire.Reason;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
@@ -109,6 +115,28 @@ class NodeBuildTest extends NodePairFixture {
     }
     host.allowed.release();
     await("the machine is discarded", () -> host.built.size() == 1 && host.built.getFirst().isClosed());
+  }
+
+  @Test
+  void shouldGiveUpAStandbyThatFallsSilent() throws Exception {
+    CompletableFuture<ReplicaLink> deaf = new CompletableFuture<>();
+    LinkMaker links = new LinkMaker(LinkConfig.standard());
+    try (PeerListener frozen = new PeerListener(at("tcp"), Role.STANDBY, 8 << 20, null, Duration.ofSeconds(20), offer -> {}, session -> deaf.complete(receivingEnd(links, session)))) {
+      startPrimary(frozen.address(), EpochConfig.of(2_000_000L, 100_000_000L), 20_000, 0);
+      try (ReplicaLink link = deaf.get(20, TimeUnit.SECONDS)) {
+        await("the primary says so", () -> why(node().report()).contains("the standby's machine did not get ready: nothing came for 1000 ms"));
+        assertEquals(PrimaryState.ALONE, node().state());
+        await("and the link ends", () -> link.poll() >= 0 && !link.isUp());
+      }
+    }
+  }
+
+  private static ReplicaLink receivingEnd(LinkMaker links, Session session) {
+    try {
+      return links.receivingEnd(session);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   @Test
