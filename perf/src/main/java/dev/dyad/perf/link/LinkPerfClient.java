@@ -53,18 +53,20 @@ final class LinkPerfClient implements AutoCloseable {
   private final BufferedReader in;
   private final PrintWriter out;
   private final Mapping control = Mapping.anonymous(Mapping.PAGE_BYTES);
+  private final LinkIdle idle;
   private final Consumer<Map<String, Object>> told;
   private final List<Map<String, Object>> cases = new ArrayList<>();
   private long allocated;
 
   /** @param told is given each case when it has been measured */
-  LinkPerfClient(String peer, String device, int gidIndex, RdmaConfig config, double seconds, Consumer<Map<String, Object>> told) throws IOException {
+  LinkPerfClient(String peer, String device, int gidIndex, RdmaConfig config, boolean busyPoll, double seconds, Consumer<Map<String, Object>> told) throws IOException {
     this.told = told;
     this.peer = peer;
     this.device = device;
     this.gidIndex = gidIndex;
     this.config = config;
     this.seconds = seconds;
+    idle = new LinkIdle(busyPoll);
     socket = connect(peer);
     in = new BufferedReader(new InputStreamReader(socket.getInputStream(), StandardCharsets.UTF_8));
     out = new PrintWriter(socket.getOutputStream(), true, StandardCharsets.UTF_8);
@@ -167,8 +169,9 @@ final class LinkPerfClient implements AutoCloseable {
     double of(ReplicationLink link);
   }
 
-  private double withLink(Measurement measurement) throws IOException {
-    ask("link");
+  /** @param how {@code link}: each arrival is acknowledged, {@code stream}: the ring is let go of, no more */
+  private double withLink(String how, Measurement measurement) throws IOException {
+    ask(how);
     PeerSocket session = PeerSocket.connect(SocketAddress.inet(peer, LinkPerfServer.LINK_PORT), LinkPerfServer.SETUP);
     double result;
     lastPublished = 0;
@@ -183,7 +186,7 @@ final class LinkPerfClient implements AutoCloseable {
   }
 
   private double ourBandwidth(int bytes) throws IOException {
-    return withLink(link -> {
+    return withLink(LinkPerfServer.STREAM, link -> {
       stream(link, 0, bytes, WARM_UP_SECONDS);
       long best = Long.MAX_VALUE;
       long moved = 0;
@@ -209,16 +212,15 @@ final class LinkPerfClient implements AutoCloseable {
     long position = from;
     long start = System.nanoTime();
     while (link.isUp() && System.nanoTime() - start < forSeconds * 1e9) {
-      if (position + bytes <= link.released() + link.ring().capacityBytes()) {
+      boolean hasRoom = position + bytes <= link.released() + link.ring().capacityBytes();
+      if (hasRoom) {
         position += bytes;
         link.publish(position);
       }
-      link.poll();
-      while (link.receiveControl(control.hostVirt())) {}
+      idle.after(link, link.poll() + (hasRoom ? 1 : 0));
     }
     while (link.isUp() && link.released() < position) {
-      link.poll();
-      while (link.receiveControl(control.hostVirt())) {}
+      idle.after(link, link.poll());
     }
     lastPublished = position;
     return position;
@@ -227,7 +229,7 @@ final class LinkPerfClient implements AutoCloseable {
   /** @return µs from publishing to the acknowledgement of all of it, median */
   private double ourCommit(int bytes) throws IOException {
     int rounds = bytes > 65536 ? 10 : 200;
-    return withLink(link -> {
+    return withLink(LinkPerfServer.COMMITS, link -> {
       double[] times = new double[WINDOWS * rounds];
       long start = System.nanoTime();
       while (link.isUp() && System.nanoTime() - start < WARM_UP_SECONDS * 1e9) {
@@ -252,8 +254,11 @@ final class LinkPerfClient implements AutoCloseable {
     long start = System.nanoTime();
     lastPublished += bytes;
     link.publish(lastPublished);
-    while (link.isUp() && !isAcknowledged(link, lastPublished)) {
-      link.poll();
+    boolean acknowledged = false;
+    while (link.isUp() && !acknowledged) {
+      int work = link.poll();
+      acknowledged = isAcknowledged(link, lastPublished);
+      idle.after(link, acknowledged ? 1 : work);
     }
     return (System.nanoTime() - start) / 1e3;
   }
@@ -299,5 +304,6 @@ final class LinkPerfClient implements AutoCloseable {
     out.println("bye");
     socket.close();
     control.close();
+    idle.close();
   }
 }

@@ -38,6 +38,9 @@ public final class LinkPerfCommand implements Callable<Integer> {
   @Option(names = "--queue-pairs", defaultValue = "1", description = "of the link (default: ${DEFAULT-VALUE})")
   private int queuePairs;
 
+  @Option(names = "--busy-poll", description = "our link's threads spin instead of sleeping, as with the same option of a node; for hosts with processors to spare")
+  private boolean busyPoll;
+
   @Option(names = "--seconds", defaultValue = "2", description = "for each figure of bandwidth (default: ${DEFAULT-VALUE})")
   private double seconds;
 
@@ -54,13 +57,13 @@ public final class LinkPerfCommand implements Callable<Integer> {
     Place place = place(address);
     RdmaConfig config = RdmaConfig.standard().withTimes(17, Duration.ofMillis(200), Duration.ofSeconds(10)).withQueuePairs(queuePairs, 1 << 16);
     if (listen || "2".equals(System.getenv("LAB_NUMBER"))) {
-      new LinkPerfServer(address, place.device, place.gidIndex, config).serve();
+      new LinkPerfServer(address, place.device, place.gidIndex, config, busyPoll).serve();
       return ExitCode.OK;
     }
     // The figures as they come; a program gets the object alone on its standard output, at the end.
     PrintStream rows = format == OutputFormat.json ? System.err : System.out;
     rows.printf("%-10s %9s %12s %12s %7s%n", "", "bytes", "ours", "perftest", "ratio");
-    try (LinkPerfClient client = new LinkPerfClient(String.valueOf(peer), place.device, place.gidIndex, config, seconds, row -> print(rows, row))) {
+    try (LinkPerfClient client = new LinkPerfClient(String.valueOf(peer), place.device, place.gidIndex, config, busyPoll, seconds, row -> print(rows, row))) {
       Map<String, Object> report = client.measure();
       rows.println("allocated while measuring: " + report.get("allocatedBytes") + " bytes");
       if (format == OutputFormat.json) {

@@ -25,9 +25,13 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The receiving host of {@code dyad perf link}: for one client, starts perftest servers and takes links, as it is told. The link's end
- * acknowledges what has arrived and lets go of it at once.
+ * lets go of what has arrived at once and, where commits are measured, acknowledges it.
  */
 final class LinkPerfServer {
+  /** What a client asks for: a link whose every arrival is acknowledged, as an epoch is, and one whose ring is let go of and no more. */
+  static final String COMMITS = "commits";
+  static final String STREAM = "stream";
+
   static final int PORT = 14_800;
   static final int LINK_PORT = 14_801;
   static final int PERFTEST_PORT = 14_802;
@@ -38,8 +42,10 @@ final class LinkPerfServer {
   private final String device;
   private final int gidIndex;
   private final String address;
+  private final boolean busyPoll;
 
-  LinkPerfServer(String address, String device, int gidIndex, RdmaConfig config) {
+  LinkPerfServer(String address, String device, int gidIndex, RdmaConfig config, boolean busyPoll) {
+    this.busyPoll = busyPoll;
     this.address = address;
     this.device = device;
     this.gidIndex = gidIndex;
@@ -55,8 +61,8 @@ final class LinkPerfServer {
           BufferedReader in = new BufferedReader(new InputStreamReader(client.getInputStream(), StandardCharsets.UTF_8));
           PrintWriter out = new PrintWriter(client.getOutputStream(), true, StandardCharsets.UTF_8)) {
         for (@Nullable String line = in.readLine(); line != null && !line.equals("bye"); line = in.readLine()) {
-          if (line.equals("link")) {
-            takeLink(out);
+          if (line.equals(COMMITS) || line.equals(STREAM)) {
+            takeLink(out, line.equals(COMMITS));
           } else {
             List<String> words = List.of(line.split(" "));
             runPerftest(words, out);
@@ -84,32 +90,35 @@ final class LinkPerfServer {
     out.println("ended");
   }
 
-  private void takeLink(PrintWriter out) throws IOException {
+  private void takeLink(PrintWriter out, boolean acknowledges) throws IOException {
     try (FileDescriptor listener = Sockets.listen(SocketAddress.inet(address, LINK_PORT), 1)) {
       out.println("started");
       PeerSocket peer = new PeerSocket(FileDescriptor.adopt(Sockets.accept(listener.fd(), 0)), SETUP);
       try (ReplicaLink link = new RdmaSetup(peer, RING_BYTES, config).receivingEnd();
+          LinkIdle idle = new LinkIdle(busyPoll);
           Mapping control = Mapping.anonymous(Mapping.PAGE_BYTES)) {
-        acknowledge(link, control.hostVirt());
+        take(link, acknowledges, control.hostVirt(), idle);
         out.println("ended " + link.failure());
       }
     }
   }
 
-  private static void acknowledge(ReplicaLink link, long control) {
+  private static void take(ReplicaLink link, boolean acknowledges, long control, LinkIdle idle) {
     long acknowledged = 0;
     while (link.isUp()) {
-      link.poll();
+      int work = link.poll();
       long received = link.received();
-      if (received > acknowledged) {
-        link.release(received);
+      link.release(received);
+      if (acknowledges && received > acknowledged) {
         Memory.putLong(control, 1);
         Memory.putLong(control + Long.BYTES, received);
         Memory.putLong(control + LinkEnd.CONTROL_BYTES - Long.BYTES, received);
         if (link.sendControl(control)) {
           acknowledged = received;
         }
+        work++;
       }
+      idle.after(link, work);
     }
   }
 }
