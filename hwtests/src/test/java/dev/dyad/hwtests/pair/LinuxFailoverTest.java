@@ -9,6 +9,7 @@ import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.guest.GuestMachine;
 import dev.dyad.engine.guest.GuestUnavailableException;
 import dev.dyad.engine.guest.LinuxGuest;
+import dev.dyad.engine.json.Json;
 import dev.dyad.nic.NetworkLab;
 import dev.dyad.perf.pair.LinuxPair;
 import dev.dyad.perf.pair.RedisClient;
@@ -160,6 +161,8 @@ class LinuxFailoverTest {
       Thread.sleep(1_000);
       assertEquals(framesBefore, pair.framesOut(0), "frames that left the old primary after it woke up");
       assertNothingLost(client);
+      pair.becomePrimary();
+      assertCleanConsole(pair.console());
     }
   }
 
@@ -170,6 +173,7 @@ class LinuxFailoverTest {
       assertTrue(client.awaitAcked(50, BOUND), "the protected guest answers\n" + pair.logs());
 
       long before = client.acked();
+      int printed = GuestMachine.consoleLines(pair.console()).size();
       pair.signal("STOP", pair.standby().toHandle());
       assertTrue(client.awaitAcked(before + 200, BOUND), "the primary goes on alone\n" + pair.logs());
       pair.signal("CONT", pair.standby().toHandle());
@@ -177,6 +181,7 @@ class LinuxFailoverTest {
       pair.awaitProtected(BOUND); // it gave up its old state and was brought level again
       assertTrue(pair.attach().isAlive(), pair.logs());
       assertNothingLost(client);
+      assertCleanConsole(pair.console(), printed);
     }
   }
 
@@ -187,6 +192,7 @@ class LinuxFailoverTest {
       assertTrue(client.awaitAcked(50, BOUND), "the protected guest answers\n" + pair.logs());
 
       long before = client.acked();
+      int printed = GuestMachine.consoleLines(pair.console()).size();
       pair.signal("STOP", pair.relay().toHandle());
       assertTrue(client.awaitAcked(before + 200, BOUND), "one side goes on\n" + pair.logs());
 
@@ -195,8 +201,11 @@ class LinuxFailoverTest {
       assertEquals(primaryFenced, standbyRuns, "exactly one side runs the guest\n" + pair.logs());
       if (primaryFenced) {
         assertEquals(ExitCode.FENCED, pair.attach().exitValue(), pair.logs());
+        pair.becomePrimary();
+        printed = 0;
       }
       assertNothingLost(client);
+      assertCleanConsole(pair.console(), printed);
     }
   }
 
@@ -218,10 +227,16 @@ class LinuxFailoverTest {
       LinuxPair.Finished status = pair.dyadOnce("status");
       assertEquals(ExitCode.FINDING, status.exitCode(), status.output());
       assertTrue(status.output().contains("orphan"), status.output());
+      Json orphan = Json.parse(pair.dyadOnce("status", "-o", "json").output()).get("orphans").elements().getFirst();
+      assertEquals(pair.qemu().pid(), orphan.get("qemuPid").number(0));
+      assertEquals(pair.attach().pid(), orphan.get("protectorPid").number(0));
+      assertEquals(pair.guest().qmp().toString(), orphan.get("qmp").text());
       LinuxPair.Finished attach = pair.dyadOnce("attach", "--qmp", pair.guest().qmp().toString(), "--to", "127.0.0.1:7400", "--name", "linux");
       assertEquals(ExitCode.FENCED, attach.exitCode(), attach.output());
       assertTrue(attach.output().contains("generation"), attach.output());
       assertNothingLost(client);
+      pair.becomePrimary();
+      assertCleanConsole(pair.console());
     }
   }
 
@@ -290,7 +305,11 @@ class LinuxFailoverTest {
 
   /** After a take-over the console shows nothing but the guest's ticks: whatever the kernel logs would be seen here. */
   private static void assertCleanConsole(Path console) {
-    List<String> others = GuestMachine.consoleLines(console).stream().filter(line -> !line.isBlank() && !TICK.matcher(line).matches()).toList();
+    assertCleanConsole(console, 0);
+  }
+
+  private static void assertCleanConsole(Path console, int linesBefore) {
+    List<String> others = GuestMachine.consoleLines(console).stream().skip(linesBefore).filter(line -> !line.isBlank() && !TICK.matcher(line).matches()).toList();
     // The first line may be the rest of one that began at the other host.
     assertTrue(others.size() <= 1 && others.stream().noneMatch(line -> line.contains("] ")), "the guest's kernel logged: " + others);
   }

@@ -16,7 +16,8 @@ import java.util.regex.Pattern;
  *
  * <p>QEMU 8.1 and later say it ({@code info ramblock}). Before, a block that the guest has mapped is found by its guest address
  * ({@code info mtree -f}, {@code gpa2hva}), and one that it has not by its size: QEMU maps each block alone, aligned to 2 MiB and
- * with a guard page behind it. Read-only blocks are left out: both QEMUs fill them from the same files.
+ * with a guard page behind it. Option ROMs and the tables for firmware are left out: both QEMUs fill them from the same files. Firmware is not: a QEMU
+ * that waits for a guest does not load it ({@code rom_reset}), and a guest that starts anew after a take-over begins there.
  */
 final class RamBlocks {
 
@@ -38,7 +39,7 @@ final class RamBlocks {
 
   // 0000000000100000-000000000fffffff (prio 0, ram): pc.ram @0000000000100000
   private static final Pattern RANGE =
-      Pattern.compile("\\s*([0-9a-f]{16})-[0-9a-f]{16} \\(prio -?\\d+, (ram|nv-ram|ramd)\\): (\\S+)(?: @([0-9a-f]{16}))?.*");
+      Pattern.compile("\\s*([0-9a-f]{16})-[0-9a-f]{16} \\(prio -?\\d+, (ram|nv-ram|ramd|rom|romd)\\): (\\S+)(?: @([0-9a-f]{16}))?.*");
 
   private static final Pattern HOST_ADDRESS = Pattern.compile("is 0x([0-9a-f]+)");
 
@@ -52,7 +53,7 @@ final class RamBlocks {
   }
 
   /**
-   * The writable blocks, in the order in which QEMU lists them.
+   * The blocks to replicate, in the order in which QEMU lists them.
    *
    * @throws QemuException when one of them cannot be found for certain
    */
@@ -99,7 +100,7 @@ final class RamBlocks {
     for (Matcher line : lines) {
       Optional<Long> address = line.group(5) != null ? Optional.of(hex(line.group(5))) : guestMapped(line.group(1));
       address.ifPresent(claimed::add);
-      if (isReadOnly(line)) {
+      if (isLeftOut(line)) {
         continue;
       }
       if (address.isPresent()) {
@@ -116,13 +117,10 @@ final class RamBlocks {
     return List.copyOf(found);
   }
 
-  /**
-   * What neither the guest nor a device writes: firmware, option ROMs, and the tables that firmware fetches while it boots. With
-   * flash as firmware ({@code system.flash0}) the guest can write it, so it is RAM to us.
-   */
-  private static boolean isReadOnly(Matcher line) {
+  private static boolean isLeftOut(Matcher line) {
     String name = line.group(1);
-    return "ro".equals(line.group(6)) || name.startsWith("/rom@") || name.endsWith(".rom") || name.equals("pc.bios") || name.endsWith("/pc.bios");
+    boolean firmware = name.equals("pc.bios") || name.endsWith("/pc.bios");
+    return !firmware && ("ro".equals(line.group(6)) || name.startsWith("/rom@") || name.endsWith(".rom"));
   }
 
   private void readMemoryTree() {

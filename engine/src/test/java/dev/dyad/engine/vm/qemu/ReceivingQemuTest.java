@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.locks.LockSupport;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Assumptions;
@@ -53,6 +54,60 @@ class ReceivingQemuTest {
       primary.close();
       guest.close();
     }
+  }
+
+  /** From firmware on: a QEMU that waits for a guest does not load its firmware. */
+  @Test
+  void shouldBootAgainAfterATakeOver() {
+    Path directory = TestGuest.directory();
+    GuestMachine guest = TestGuest.boot(TestGuest.directory(), options -> options);
+    try (QemuAttach primary = QemuAttach.attach(guest.qmp());
+        ReceivingQemu standby = ReceivingQemu.start(primary.description(), ReceivingQemu.Options.in(directory))) {
+      replicate(primary, standby, guest::kill);
+      awaitLines(directory.resolve("console.log"), 5);
+      standby.control().execute("set-action", "{\"reboot\":\"reset\"}"); // the guest's QEMU has -no-reboot
+      standby.control().execute("system_reset", "");
+      long end = System.nanoTime() + TestGuest.BOOT_BOUND.toNanos();
+      while (GuestMachine.consoleLines(directory.resolve("console.log")).stream().noneMatch(LinuxGuest.READY::equals)) {
+        assertTrue(System.nanoTime() < end, "the guest does not boot: " + GuestMachine.consoleLines(directory.resolve("console.log")));
+        LockSupport.parkNanos(20_000_000);
+      }
+    } finally {
+      guest.close();
+    }
+  }
+
+  /** vCPUs of QEMU's own and of the kernel's; what the kernel's write is found as well, on whatever KVM there is. */
+  @ParameterizedTest
+  @ValueSource(strings = {"tcg", "kvm"})
+  void shouldGoOnUnderEitherAccelerator(String accelerator) throws Exception {
+    Path kvm = Path.of("/dev/kvm");
+    Assumptions.assumeTrue(accelerator.equals("tcg") || (Files.isReadable(kvm) && Files.isWritable(kvm)), "no KVM for this user: " + kvm + " must be readable and writable");
+    Path directory = TestGuest.directory();
+    Path console = TestGuest.directory().resolve("console.log");
+    String rom = TickingFirmware.write(directory).toString();
+    try (IdleQemu source = IdleQemu.start(List.of(), "-accel", accelerator, "-bios", rom, "-serial", "file:" + console);
+        QemuAttach primary = QemuAttach.attach(source.qmp());
+        ReceivingQemu standby = ReceivingQemu.start(primary.description(), ReceivingQemu.Options.in(directory))) {
+      primary.qmp().execute("cont", "");
+      awaitLines(console, 100);
+      replicate(primary, standby, source::close);
+
+      long last = numbers(console).getLast();
+      List<String> lines = awaitLines(directory.resolve("serial0.log"), 1000);
+      List<Long> after = numbers(directory.resolve("serial0.log"));
+      assertTrue(lines.stream().noneMatch(line -> line.contains("!")), "memory and registers are not of one instant");
+      assertTrue(after.getFirst() <= last + 2, "went on at " + after.getFirst() + " after " + last);
+      for (int i = 1; i < after.size(); i++) {
+        assertEquals(after.get(i - 1) + 1, after.get(i));
+      }
+    }
+  }
+
+  /** What {@link TickingFirmware} printed, but for the first line, which may have begun at the other host. */
+  private static List<Long> numbers(Path console) {
+    List<String> lines = GuestMachine.consoleLines(console);
+    return lines.subList(1, lines.size()).stream().map(line -> Long.parseLong(line, 16)).toList();
   }
 
   /** A file of huge pages with a name that does not say so: the standby's memory has such pages too, under no name. */
