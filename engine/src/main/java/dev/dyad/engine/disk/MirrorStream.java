@@ -79,9 +79,9 @@ final class MirrorStream {
     flushed = true;
   }
 
-  /** Half of what an epoch may be is the early sign: what does not fit waits for the next one. */
+  /** Half of what an epoch may be is the early sign, from the byte on at which copies wait: what does not fit waits for the next one. */
   boolean isEpochLarge() {
-    return bytes > bytesMax / 2 || frames > config.logEntries() / 8;
+    return bytes >= bytesMax / 2 || frames > config.logEntries() / 8;
   }
 
   /** Whether copied blocks may go, which leave half of the ring and of the epoch to the guest. */

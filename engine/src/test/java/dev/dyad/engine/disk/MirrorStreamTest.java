@@ -1,0 +1,39 @@
+package dev.dyad.engine.disk;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.dyad.bindings.linux.Mapping;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+
+/** When an epoch is full enough to be ended, and when copies wait for that. */
+class MirrorStreamTest {
+  private static final int PIECE = 8 << 10;
+  private static final long EPOCH_BYTES_MAX = 32 * PIECE;
+  private static final int RING_BYTES = 1 << 20;
+
+  @Test
+  void shouldAskForASealWhenCopiesHaveFilledExactlyTheirHalfOfTheEpoch() {
+    Random random = new Random(5);
+    SimLink forward = new SimLink(random, RING_BYTES);
+    SimLink back = new SimLink(random, RING_BYTES);
+    try (Mapping data = Mapping.anonymous(PIECE);
+        DiskChannel near = new DiskChannel(forward.sender, back.receiver, 1);
+        DiskChannel far = new DiskChannel(back.sender, forward.receiver, 1)) {
+      MirrorStream stream = new MirrorStream(MirrorConfig.DEFAULT, 1);
+      stream.attach(near);
+      stream.begin(EPOCH_BYTES_MAX);
+      long copied = 0;
+      while (stream.hasRoomForCopies()) {
+        assertFalse(stream.isEpochLarge(), "with room left at " + copied);
+        assertTrue(stream.data(copied, PIECE, data.hostVirt()));
+        copied += PIECE;
+      }
+      assertEquals(EPOCH_BYTES_MAX / 2, copied, "the ring is not what is full");
+      assertTrue(stream.isEpochLarge(), "copies wait for a seal that nothing asks for");
+      assertTrue(far.isUp());
+    }
+  }
+}
