@@ -134,20 +134,18 @@ class QemuAttachTest {
     }
   }
 
-  /** Copies of what {@link DyingProcess} needs: a build may lie in folders that are root's alone. */
+  /** Copies of all that is on the class path: a build and its libraries may lie in folders that are root's alone. */
   private static String readableByAll(String classPath) throws IOException {
     Path copies = TestGuest.directory();
     Files.setPosixFilePermissions(copies, PosixFilePermissions.fromString("rwxr-xr-x"));
     List<String> entries = new ArrayList<>();
     for (String entry : classPath.split(":")) {
       Path from = Path.of(entry);
-      if (Files.isDirectory(from) || from.getFileName().toString().startsWith("gson")) {
-        Path to = copies.resolve(Integer.toString(entries.size()));
-        entries.add(to.toString());
-        try (Stream<Path> tree = Files.walk(from)) {
-          for (Path file : tree.toList()) {
-            Files.copy(file, to.resolve(from.relativize(file).toString()));
-          }
+      Path to = copies.resolve(entries.size() + "-" + from.getFileName());
+      entries.add(to.toString());
+      try (Stream<Path> tree = Files.exists(from) ? Files.walk(from) : Stream.empty()) {
+        for (Path file : tree.toList()) {
+          Files.copy(file, to.resolve(from.relativize(file).toString()));
         }
       }
     }
