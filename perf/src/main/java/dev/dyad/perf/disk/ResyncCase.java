@@ -13,6 +13,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 
 /** A standby goes, the primary's disk is written to, the standby comes back: how fast it is level, and what was moved for it. */
 final class ResyncCase {
@@ -30,15 +32,21 @@ final class ResyncCase {
     this.seconds = seconds;
   }
 
-  /** All of the disk has changed: beside what fio reads and writes and what the link carries. */
+  /**
+   * All of the disk has changed: beside what fio reads and writes and what the link carries. Both images lie on one disk here, so what fio reads from one while it
+   * writes the other is given too, and how long it takes when nothing has changed.
+   */
   List<Map<String, Object>> whole(int megabytes) throws IOException, InterruptedException {
     List<Map<String, Object>> rows = new ArrayList<>();
     for (String link : links) {
       try (MirrorFiles files = new MirrorFiles(directory, megabytes)) {
         double read = Fio.run(READ, seconds, files.bytes(), files.one()).getFirst().iops() * READ.blockBytes();
         double write = Fio.run(WRITE, seconds, files.bytes(), files.two()).getFirst().iops() * WRITE.blockBytes();
+        double[] atOnce = atOnce(files);
         double carried = LinkRate.bytesPerSecond(link, seconds);
         try (MirrorPair pair = files.pair(link, false)) {
+          pair.disconnect();
+          double empty = pair.connect();
           pair.disconnect();
           int pieceBytes = pair.disk().transferBytesMax();
           fill(pair, files.bytes() / pieceBytes, pieceBytes, index -> index * pieceBytes);
@@ -48,15 +56,31 @@ final class ResyncCase {
           row.put("link", link);
           row.put("readMBps", Figure.of(read / 1e6, 0));
           row.put("writeMBps", Figure.of(write / 1e6, 0));
+          row.put("readWhileWritingMBps", Figure.of(atOnce[0] / 1e6, 0));
+          row.put("writeWhileReadingMBps", Figure.of(atOnce[1] / 1e6, 0));
           row.put("linkMBps", Figure.of(carried / 1e6, 0));
+          row.put("emptyMillis", Figure.of(empty / 1e6, 1));
           row.put("resyncMBps", Figure.of(rate / 1e6, 0));
           row.put("ratio", Figure.of(rate / Math.min(read, carried), 3));
           row.put("ratioToSlowestOfThree", Figure.of(rate / Math.min(write, Math.min(read, carried)), 3));
+          row.put("ratioToReadAndWriteAtOnce", Figure.of(rate / Math.min(carried, Math.min(atOnce[0], atOnce[1])), 3));
           rows.add(row);
         }
       }
     }
     return rows;
+  }
+
+  /** Bytes a second that one fio reads and another one writes meanwhile. */
+  private double[] atOnce(MirrorFiles files) throws IOException, InterruptedException {
+    FutureTask<Double> reading = new FutureTask<>(() -> Fio.run(READ, seconds, files.bytes(), files.one()).getFirst().iops() * READ.blockBytes());
+    Thread.ofPlatform().start(reading);
+    double write = Fio.run(WRITE, seconds, files.bytes(), files.two()).getFirst().iops() * WRITE.blockBytes();
+    try {
+      return new double[] {reading.get(), write};
+    } catch (ExecutionException e) {
+      throw new IOException("fio failed beside another one: " + e.getMessage(), e);
+    }
   }
 
   /** One block in a hundred has changed, anywhere, on an image that is mostly holes. */
