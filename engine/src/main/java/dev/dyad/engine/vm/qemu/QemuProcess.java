@@ -161,6 +161,6 @@ record QemuProcess(int pid) {
     if (!exists()) {
       return new QemuException("there is no process " + pid, cause);
     }
-    return new QemuException("/proc/" + pid + "/" + file + " cannot be read: run dyad as the user that runs QEMU, or as root", cause);
+    return new QemuException("/proc/" + pid + "/" + file + " cannot be read: run dyad as the user that runs QEMU, or as root (CAP_SYS_PTRACE)", cause);
   }
 }

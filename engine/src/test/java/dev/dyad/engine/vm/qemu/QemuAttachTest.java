@@ -134,6 +134,18 @@ class QemuAttachTest {
     }
   }
 
+  @Test
+  void shouldSayInOneLineThatTheCapabilityToTraceIsMissing() throws Exception {
+    Assumptions.assumeTrue(System.getProperty("user.name").equals("root"), "only root has a capability to go without");
+    try (IdleQemu privileged = IdleQemu.start(List.of())) {
+      Process attaching = DyingProcess.startAs(List.of("setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"), System.getProperty("java.class.path"), "attach",
+          privileged.qmp().toString());
+      List<String> said = attaching.inputReader().readAllLines();
+      assertEquals(1, said.size(), said.toString());
+      assertTrue(said.getFirst().contains("CAP_SYS_PTRACE"), said.toString());
+    }
+  }
+
   /** Copies of all that is on the class path: a build and its libraries may lie in folders that are root's alone. */
   private static String readableByAll(String classPath) throws IOException {
     Path copies = TestGuest.directory();
