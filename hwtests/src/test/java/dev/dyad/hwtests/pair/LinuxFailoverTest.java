@@ -118,6 +118,8 @@ class LinuxFailoverTest {
       pair.killPrimary();
       assertTrue(client.awaitAcked(before + 100, BOUND), "the new standby goes on\n" + pair.logs());
       assertNothingLost(client);
+      pair.becomePrimary();
+      assertCleanConsole(pair.console());
     }
   }
 
