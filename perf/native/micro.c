@@ -322,6 +322,80 @@ static void writeAndHarvest(void) {
   sink += (uint64_t)found;
 }
 
+/* ---- held output: a batch of frames comes, each is measured and looked at, the batch gets the open epoch's tag and leaves when that is committed, as in HeldOutput ---- */
+
+#define FRAMES 32U
+#define FRAME 71U
+#define BATCH (FRAMES * (4 + FRAME))
+#define HELD (512UL << 10)
+#define FRAME_MAX 65553U
+#define HELD_EPOCHS 1024U
+
+static char *frames, *held, *outside;
+static uint64_t heldTail, heldComplete, heldReleased, heldFrames, releasedFrames, openEpoch = 1, committedEpoch, epochTail, epochHead, addresses;
+static struct {
+  uint64_t epoch, end, frames;
+} heldEpochs[HELD_EPOCHS];
+static int releaseCalls;
+
+static void observe(const uint8_t *frame, uint32_t bytes) {
+  if (bytes < 14 || frame[6] & 1) return;
+  switch (frame[12] << 8 | frame[13]) {
+    case 0x8100: return;
+    case 0x0800: addresses += bytes >= 34 && (frame[22] == 64 || frame[22] == 128 || frame[22] == 255); return;
+    default: addresses += 2;
+  }
+}
+
+static void receive(void) {
+  const char *at = held + (heldTail & (HELD - 1)), *frame = at;
+  if (HELD - (heldTail - __atomic_load_n(&heldReleased, __ATOMIC_ACQUIRE)) < BATCH) return;
+  memcpy((char *)at, frames, BATCH);
+  uint64_t tag = __atomic_load_n(&openEpoch, __ATOMIC_SEQ_CST), count = 0;
+  __atomic_store_n(&heldTail, heldTail + BATCH, __ATOMIC_RELEASE);
+  while (at + BATCH - frame >= 4) {
+    uint32_t length;
+    memcpy(&length, frame, 4);
+    length = __builtin_bswap32(length);
+    if (length > FRAME_MAX || at + BATCH - frame - 4 < (long)length) break;
+    observe((const uint8_t *)frame + 4, length);
+    frame += 4 + length;
+    count++;
+  }
+  heldFrames += count;
+  uint64_t index = epochTail % HELD_EPOCHS;
+  heldEpochs[index].epoch = tag;
+  heldEpochs[index].end = heldTail;
+  heldEpochs[index].frames = heldFrames;
+  __atomic_store_n(&epochTail, epochTail + 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&heldComplete, heldTail, __ATOMIC_RELEASE);
+}
+
+static void release(uint64_t epoch) {
+  __atomic_store_n(&committedEpoch, epoch, __ATOMIC_SEQ_CST);
+  if (__atomic_fetch_add(&releaseCalls, 1, __ATOMIC_SEQ_CST) != 0) return;
+  uint64_t entries = __atomic_load_n(&epochTail, __ATOMIC_ACQUIRE), until = heldReleased;
+  for (; epochHead < entries && heldEpochs[epochHead % HELD_EPOCHS].epoch <= committedEpoch; epochHead++) {
+    until = heldEpochs[epochHead % HELD_EPOCHS].end;
+    releasedFrames = heldEpochs[epochHead % HELD_EPOCHS].frames;
+  }
+  memcpy(outside, held + (heldReleased & (HELD - 1)), until - heldReleased);
+  __atomic_store_n(&heldReleased, until, __ATOMIC_SEQ_CST);
+  __atomic_fetch_sub(&releaseCalls, 1, __ATOMIC_SEQ_CST);
+}
+
+static void holdAndRelease(void) {
+  receive();
+  uint64_t sealed = openEpoch;
+  __atomic_store_n(&openEpoch, sealed + 1, __ATOMIC_SEQ_CST);
+  release(sealed);
+}
+
+static void copyBatch(void) {
+  memcpy(outside, frames, BATCH);
+  __asm__ volatile("" ::: "memory");
+}
+
 static int ascending(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return x < y ? -1 : x > y;
@@ -384,6 +458,16 @@ int main(void) {
     snprintf(name, sizeof name, "PageEncodeBenchmark.applyPage[%s]", forms[wanted]);
     measure(name, applyPages, PAGES);
   }
+  frames = anonymous(BATCH);
+  held = anonymous(HELD + BATCH);
+  outside = anonymous(BATCH);
+  for (uint32_t i = 0; i < FRAMES; i++) {
+    uint32_t length = __builtin_bswap32(FRAME);
+    memcpy(frames + i * (4 + FRAME), &length, 4);
+    frames[i * (4 + FRAME) + 4 + 12] = 8; /* IPv4 */
+  }
+  measure("HeldOutputBenchmark.holdAndRelease", holdAndRelease, FRAMES);
+  measure("HeldOutputBenchmark.copyOnly", copyBatch, FRAMES);
   if (openScan()) {
     static const uint64_t written[] = {0, 300, 3000};
     for (int i = 0; i < 3; i++) {
