@@ -26,6 +26,7 @@ static char *versions, *room, *target;
 static struct kvm_dirty_gfn *ring;
 static uint64_t *bits;
 static uint32_t *found;
+static uint64_t *runs;
 static int version, kvm = -1;
 static size_t crcBytes;
 static volatile uint64_t sink;
@@ -253,8 +254,18 @@ static void harvest(void) {
     }
     __atomic_store_n(&entry->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
   }
-  for (uint32_t i = 0; i < count; i++) bits[found[i] >> 6] &= ~(1UL << (found[i] & 63));
-  sink += count;
+  uint32_t runCount = 0, pages = 0;
+  for (uint32_t i = 0; i < count; i++) { /* runs of pages, in the order in which they came */
+    uint64_t page = found[i], last = runCount ? runs[runCount - 1] : 0;
+    if (runCount && (last >> 24) + (last & 0xffffff) == page) {
+      runs[runCount - 1] = last + 1;
+    } else {
+      runs[runCount++] = page << 24 | 1;
+    }
+    pages++;
+    bits[page >> 6] &= ~(1UL << (page & 63));
+  }
+  sink += pages;
 }
 
 static void crc(void) {
@@ -426,6 +437,7 @@ int main(void) {
   ring = (struct kvm_dirty_gfn *)anonymous(ENTRIES * sizeof *ring);
   bits = (uint64_t *)anonymous(1 << 16);
   found = (uint32_t *)anonymous(ENTRIES * sizeof *found);
+  runs = (uint64_t *)anonymous(ENTRIES * sizeof *runs);
   measure("PageWorkBenchmark.isZero", isZero, PAGES);
   uint64_t random = 1;
   for (uint64_t i = 0; i < PAGES * PAGE / 8; i++) {
