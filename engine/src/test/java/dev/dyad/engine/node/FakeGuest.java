@@ -5,8 +5,8 @@ import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.GuestMemory;
 import dev.dyad.engine.vm.Hypervisor;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
-import java.util.concurrent.locks.ReentrantLock;
 import java.util.random.RandomGenerator;
 import java.util.random.RandomGeneratorFactory;
 import org.jspecify.annotations.Nullable;
@@ -19,7 +19,7 @@ final class FakeGuest implements Hypervisor {
   private final GuestMemory memory;
   private final Mapping ram;
   private final boolean[] dirty;
-  private final ReentrantLock running = new ReentrantLock();
+  private final AtomicReference<@Nullable Thread> holder = new AtomicReference<>();
   private final Thread vcpu;
   private volatile boolean ended;
   private volatile boolean halted;
@@ -41,7 +41,7 @@ final class FakeGuest implements Hypervisor {
 
   private void live(RandomGenerator random, long nanosBetweenWrites) {
     while (!ended) {
-      running.lock();
+      hold();
       try {
         if (!halted) {
           int page = random.nextInt(dirty.length);
@@ -51,10 +51,21 @@ final class FakeGuest implements Hypervisor {
           useDisk();
         }
       } finally {
-        running.unlock();
+        letGo();
       }
       LockSupport.parkNanos(nanosBetweenWrites);
     }
+  }
+
+  /** Waits until nobody has hold of the guest. A lock of the library allocates when it waits, which the epoch thread must not. */
+  private void hold() {
+    while (!holder.compareAndSet(null, Thread.currentThread())) {
+      Thread.yield();
+    }
+  }
+
+  private void letGo() {
+    holder.set(null);
   }
 
   /** The guest uses this disk from now on. */
@@ -83,9 +94,9 @@ final class FakeGuest implements Hypervisor {
 
   @Override
   public void startTracking() {
-    running.lock();
+    hold();
     java.util.Arrays.fill(dirty, true);
-    running.unlock();
+    letGo();
   }
 
   @Override
@@ -106,14 +117,14 @@ final class FakeGuest implements Hypervisor {
       LockSupport.parkNanos(signEveryNanos);
       sign.run();
     }
-    running.lock();
+    hold();
   }
 
   @Override
   public boolean harvest(DirtyPages into) {
-    boolean own = running.isHeldByCurrentThread();
+    boolean own = holder.get() == Thread.currentThread();
     if (!own) {
-      running.lock();
+      hold();
     }
     try {
       for (int page = 0; page < dirty.length; page++) {
@@ -127,7 +138,7 @@ final class FakeGuest implements Hypervisor {
       return true;
     } finally {
       if (!own) {
-        running.unlock();
+        letGo();
       }
     }
   }
@@ -152,14 +163,14 @@ final class FakeGuest implements Hypervisor {
 
   @Override
   public void resume() {
-    running.unlock();
+    letGo();
   }
 
   @Override
   public void halt() {
-    running.lock();
+    hold();
     halted = true;
-    running.unlock();
+    letGo();
   }
 
   @Override

@@ -32,6 +32,7 @@ class SyscallInjectorTest {
   @BeforeEach
   void startQemu() {
     qemu = IdleQemu.start(List.of());
+    assertUnharmed(); // a QEMU that has answered has opened all descriptors that it keeps
   }
 
   @AfterEach
