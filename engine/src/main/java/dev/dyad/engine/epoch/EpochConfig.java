@@ -7,7 +7,7 @@ package dev.dyad.engine.epoch;
  * @param window epochs that may be sealed and not yet acknowledged, at least 2
  * @param adaptive whether an epoch also ends as soon as output waits and no commit is under way
  * @param detectorNanos the standby may ask for promotion after hearing nothing for this long; the primary gives up on a silent
- *     standby after the same time
+ *     standby after the same time; while the baseline is sent see {@link #syncingDetectorNanos}
  * @param leaseMarginNanos the primary stops releasing this long before the standby could ask: at least
  *     2 × {@link #CLOCK_DRIFT_MAX} × {@code detectorNanos} for clocks that run at different rates, and beyond that whatever may
  *     pass between reading the clock and the packet's leaving
@@ -62,6 +62,14 @@ public record EpochConfig(
   /** How long after the send of the newest echoed frame the primary may release. */
   public long leaseNanos() {
     return detectorNanos - leaseMarginNanos;
+  }
+
+  /**
+   * Silence that ends a link while the baseline is being sent. Nobody could take over yet, so a false alarm gains nothing and costs the whole baseline: a bound below a
+   * second is stretched to one, at most tenfold.
+   */
+  public long syncingDetectorNanos() {
+    return Math.max(detectorNanos, Math.min(10 * detectorNanos, 1_000_000_000L));
   }
 
   private static void require(boolean holds, String name, long value, String needed) {

@@ -175,6 +175,7 @@ public final class PrimaryProtocol {
       return;
     }
     become(JOINING);
+    watch.heard(nowNanos); // the shorter bound begins here, not with what it was silent before
     commitSinceNanos = nowNanos;
     actions.holdOutputFrom(openEpoch + 1);
     seal(true);
@@ -305,7 +306,7 @@ public final class PrimaryProtocol {
       }
       return;
     }
-    if (watch.silentNanos(nowNanos) >= config.detectorNanos()) {
+    if (watch.silentNanos(nowNanos) >= silenceNanosMax()) {
       lose(LinkEnd.SILENT, nowNanos);
       return;
     }
@@ -433,7 +434,7 @@ public final class PrimaryProtocol {
       wait = asking ? wait : Math.min(wait, askAtNanos - nowNanos);
     } else if (state.hasLink()) {
       wait = Math.min(wait, stampNanos + config.heartbeatNanos() - nowNanos);
-      wait = Math.min(wait, config.detectorNanos() - watch.silentNanos(nowNanos));
+      wait = Math.min(wait, silenceNanosMax() - watch.silentNanos(nowNanos));
       if (state.holdsPerEpoch() && epochsInFlight() < config.window()) {
         wait = Math.min(wait, openedNanos + config.periodNanos() - nowNanos);
       }
@@ -442,6 +443,10 @@ public final class PrimaryProtocol {
   }
 
   // ---- inside
+
+  private long silenceNanosMax() {
+    return state == SYNCING ? config.syncingDetectorNanos() : config.detectorNanos();
+  }
 
   /** Whatever may have become possible: release, the next epoch's end, the goodbye of a handover. */
   private void proceed(long nowNanos) {

@@ -266,7 +266,7 @@ public final class StandbyProtocol {
       }
       return;
     }
-    boolean silent = watch.silentNanos(nowNanos) >= config.detectorNanos();
+    boolean silent = watch.silentNanos(nowNanos) >= silenceNanosMax();
     if (silent && link != NO_LINK) {
       cut(LinkEnd.SILENT);
     }
@@ -365,7 +365,7 @@ public final class StandbyProtocol {
     if (state == ARBITRATING) {
       wait = asking ? wait : Math.min(wait, askAtNanos - nowNanos);
     } else if (state == RECEIVING || state == READY || state == CUT_OFF) {
-      wait = Math.min(wait, config.detectorNanos() - watch.silentNanos(nowNanos));
+      wait = Math.min(wait, silenceNanosMax() - watch.silentNanos(nowNanos));
       if (link != NO_LINK) {
         wait = Math.min(wait, reportedNanos + config.heartbeatNanos() - nowNanos);
       }
@@ -374,6 +374,10 @@ public final class StandbyProtocol {
   }
 
   // ---- inside
+
+  private long silenceNanosMax() {
+    return state == RECEIVING ? config.syncingDetectorNanos() : config.detectorNanos();
+  }
 
   private void echo(long sendNanos) {
     if (echoNanos == NO_STAMP || sendNanos - echoNanos > 0) {

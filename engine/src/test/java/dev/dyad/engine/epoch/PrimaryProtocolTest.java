@@ -362,6 +362,26 @@ final class PrimaryProtocolTest {
     }
 
     @Test
+    void shouldHaveMorePatienceWhileTheBaselineIsSent() {
+      PrimaryBench bench = in(PrimaryState.SYNCING);
+      bench.pass(CONFIG.syncingDetectorNanos() - 1);
+      assertState(PrimaryState.SYNCING, bench);
+      bench.pass(1);
+      assertState(PrimaryState.ALONE, bench);
+      assertTrue(bench.log.has("endLink 1 SILENT"));
+    }
+
+    @Test
+    void shouldNotHoldSilenceDuringTheBaselineAgainstAStandbyThatJoins() {
+      PrimaryBench bench = in(PrimaryState.SYNCING);
+      bench.pass(CONFIG.syncingDetectorNanos() - 1);
+      bench.primary.onBaselineLevel(LINK, bench.now);
+      bench.primary.onSealed(1, bench.now);
+      bench.pass(CONFIG.periodNanos() - 1);
+      assertState(PrimaryState.JOINING, bench);
+    }
+
+    @Test
     void shouldSendItsTimeAtLeastOnceAHeartbeat() {
       PrimaryBench bench = in(PrimaryState.SYNCING);
       bench.pass(CONFIG.heartbeatNanos() - 1);

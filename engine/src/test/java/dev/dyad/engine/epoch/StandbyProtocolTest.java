@@ -152,6 +152,16 @@ final class StandbyProtocolTest {
     }
 
     @Test
+    void shouldHaveMorePatienceWhileTheBaselineComes() {
+      StandbyBench bench = in(StandbyState.RECEIVING);
+      bench.pass(CONFIG.syncingDetectorNanos() - 1);
+      assertState(StandbyState.RECEIVING, bench);
+      bench.log.forget();
+      bench.pass(1);
+      bench.log.expect("endLink 1 SILENT", "dropReplica BASELINE_INCOMPLETE");
+    }
+
+    @Test
     void shouldThrowAwayAPartialEpochWithTheLink() {
       StandbyBench bench = in(StandbyState.READY);
       bench.standby.onLinkLost(LINK, LinkEnd.CORRUPT, bench.now);
