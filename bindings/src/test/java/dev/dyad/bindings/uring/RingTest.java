@@ -15,7 +15,9 @@ import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.bindings.linux.NativeException;
 import dev.dyad.bindings.linux.Syscall;
+import java.io.IOException;
 import java.lang.management.ManagementFactory;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.AfterEach;
@@ -656,6 +658,38 @@ class RingTest {
     ring.close();
     ring.close();
     assertEquals(-1, ring.fd());
+  }
+
+  /**
+   * A JVM does not fork without becoming a program, and that must get none of its rings: its requests would be ours. (What a process that has the descriptor
+   * all the same may do is {@link #singleIssuerShouldRefuseAnotherThread}.)
+   */
+  @Test
+  void programStartedWhileARingIsOpenShouldNotInheritIt() {
+    for (RingConfig config : new RingConfig[] {RingConfig.of(4), RingConfig.plain(4), RingConfig.polled(4, 1, -1)}) {
+      with(
+          config,
+          ring -> {
+            assertTrue(textOf("readlink", "/proc/" + ProcessHandle.current().pid() + "/fd/" + ring.fd()).contains("[io_uring]"));
+            String flags = textOf("sed", "-n", "s/^flags:\\t//p", "/proc/" + ProcessHandle.current().pid() + "/fdinfo/" + ring.fd());
+            assertEquals(O_CLOEXEC(), Integer.parseInt(flags.strip(), 8) & O_CLOEXEC(), "closed by the kernel when a program takes a copy of this process over");
+            String child = textOf("sh", "-c", "ls -l /proc/$$/fd; cat /proc/$$/maps");
+            assertFalse(child.contains("io_uring"), child);
+            assertTrue(ring.submission().nop(7));
+            assertEquals(0, one(ring, 7));
+          });
+    }
+  }
+
+  private static String textOf(String... command) {
+    try {
+      Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+      String text = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+      assertEquals(0, process.waitFor(), text);
+      return text;
+    } catch (IOException | InterruptedException e) {
+      throw new AssertionError(e);
+    }
   }
 
   @Test
