@@ -61,6 +61,11 @@ public final class Files {
     return Syscall.call(SYS_pwrite64(), fd, hostVirt, bytes, offset);
   }
 
+  /** lseek(2): where the next data (SEEK_DATA) or hole (SEEK_HOLE) from {@code offset} on begins, or {@code -errno}; moves the file's position. */
+  public static long seek(int fd, long offset, int whence) {
+    return Syscall.call(SYS_lseek(), fd, offset, whence);
+  }
+
   /** fsync(2). */
   public static int sync(int fd) {
     return (int) Syscall.call(SYS_fsync(), fd);

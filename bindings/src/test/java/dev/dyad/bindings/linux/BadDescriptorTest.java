@@ -43,6 +43,7 @@ class BadDescriptorTest {
         returning(EBADF(), "Files.pwrite", () -> Files.pwrite(BAD_FD, 0, 0, 0)),
         returning(EBADF(), "Files.readv", () -> withVector(v -> Files.readv(BAD_FD, v))),
         returning(EBADF(), "Files.writev", () -> withVector(v -> Files.writev(BAD_FD, v))),
+        returning(EBADF(), "Files.seek", () -> Files.seek(BAD_FD, 0, SEEK_DATA())),
         returning(EBADF(), "Files.sync", () -> Files.sync(BAD_FD)),
         returning(EBADF(), "Files.dataSync", () -> Files.dataSync(BAD_FD)),
         returning(EBADF(), "Files.lock", () -> Files.lock(BAD_FD, LOCK_EX())),
