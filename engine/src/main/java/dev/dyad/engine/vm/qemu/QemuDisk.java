@@ -10,14 +10,20 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>What the guest's device hangs on is a {@code raw} node with one child, which QEMU can exchange between two instructions of the
  * guest ({@code blockdev-reopen}): an {@code nbd} node while we serve, a {@code file} node on the same image when we let go. A disk that does not
- * look like this yet is copied to the image by a mirror job of QEMU's and pivoted to such a node. Control thread.
+ * look like this yet is copied to the image by a mirror job of QEMU's and pivoted to such a node. A node to which QEMU gave the name itself ({@code -drive}
+ * without a {@code node-name}) cannot be reopened; such a guest is pivoted, too, by a mirror job that copies nothing. Control thread.
  */
 public final class QemuDisk {
   /** A server that has gone is waited for this long, the guest's requests with it: until somebody serves again. */
   private static final int RECONNECT_SECONDS = 86_400;
 
   private static final long COPY_BOUND_NANOS = 24L * 3600 * 1_000_000_000;
+
+  /** Of a job that has nothing to copy, while the guest stands still. */
+  private static final long PIVOT_BOUND_NANOS = 10_000_000_000L;
+
   private static final int POLL_MILLIS = 50;
+  private static final String NAMED_BY_QEMU = "#";
 
   private final QmpChannel qmp;
   private final String disk;
@@ -61,6 +67,11 @@ public final class QemuDisk {
 
   /** Has QEMU use the server from now on; the guest's content must be what it serves. The guest stands still meanwhile. */
   public void exchange(Path socket) {
+    if (rootNode().startsWith(NAMED_BY_QEMU)) {
+      // Stopped, so there is no write that the job would have to carry: it reads and writes nothing.
+      whileStopped(() -> pivot(socket, "none", PIVOT_BOUND_NANOS, percent -> {}));
+      return;
+    }
     drop(nbdNode());
     qmp.execute("blockdev-add", nbd(socket));
     reopen(nbdNode());
@@ -77,13 +88,17 @@ public final class QemuDisk {
   }
 
   private void reopen(String child) {
+    whileStopped(() -> qmp.execute("blockdev-reopen", "{\"options\":[{\"driver\":\"raw\",\"node-name\":" + Json.write(rootNode())
+        + ",\"discard\":\"unmap\",\"file\":" + Json.write(child) + "}]}"));
+  }
+
+  private void whileStopped(Runnable what) {
     boolean ran = qmp.execute("query-status", "").get("running").isTrue();
     if (ran) {
       qmp.execute("stop", ""); // also writes back what QEMU or the kernel keeps for it
     }
     try {
-      qmp.execute("blockdev-reopen", "{\"options\":[{\"driver\":\"raw\",\"node-name\":" + Json.write(root().get("node-name").text())
-          + ",\"discard\":\"unmap\",\"file\":" + Json.write(child) + "}]}");
+      what.run();
     } finally {
       if (ran) {
         qmp.execute("cont", "");
@@ -97,15 +112,22 @@ public final class QemuDisk {
    * @param percent told how far it is
    */
   public void copyAndPivot(Path socket, java.util.function.IntConsumer percent) {
-    String source = root().get("node-name").text();
+    pivot(socket, "full", COPY_BOUND_NANOS, percent);
+  }
+
+  /**
+   * @param sync what the mirror job copies besides what the guest writes meanwhile
+   */
+  private void pivot(Path socket, String sync, long boundNanos, java.util.function.IntConsumer percent) {
+    String source = rootNode();
     drop(nbdNode());
     qmp.execute("blockdev-add", nbd(socket));
     qmp.execute("blockdev-add", "{\"driver\":\"raw\",\"node-name\":" + Json.write(rawNode()) + ",\"discard\":\"unmap\",\"file\":" + Json.write(nbdNode()) + "}");
     String job = "dyad-" + disk;
     try {
       qmp.execute("blockdev-mirror", "{\"job-id\":" + Json.write(job) + ",\"device\":" + Json.write(source) + ",\"target\":" + Json.write(rawNode())
-          + ",\"sync\":\"full\",\"copy-mode\":\"write-blocking\"}");
-      long giveUpAt = System.nanoTime() + COPY_BOUND_NANOS;
+          + ",\"sync\":" + Json.write(sync) + ",\"copy-mode\":\"write-blocking\"}");
+      long giveUpAt = System.nanoTime() + boundNanos;
       boolean completing = false;
       for (Json state = job(job); state != null; state = job(job)) {
         long length = Math.max(1, state.get("len").number(1));
@@ -120,16 +142,25 @@ public final class QemuDisk {
         pause();
       }
     } catch (RuntimeException e) {
+      cancel(job); // or the guest's writes wait for a server that goes
       drop(rawNode());
       drop(nbdNode());
       throw e;
     }
-    if (!root().get("node-name").text().equals(rawNode())) {
+    if (!rootNode().equals(rawNode())) {
       drop(rawNode());
       drop(nbdNode());
       throw new QemuException("disk " + disk + " was not moved to Dyad's server: QEMU's mirror job failed; is the image as large as the disk, and is there space?");
     }
     drop(source); // nobody's any more, if the operator named it with -blockdev
+  }
+
+  private void cancel(String job) {
+    try {
+      qmp.execute("block-job-cancel", "{\"device\":" + Json.write(job) + ",\"force\":true}");
+    } catch (QemuException e) {
+      // It did not come to a job, or the job has ended.
+    }
   }
 
   private @Nullable Json job(String id) {
@@ -147,6 +178,9 @@ public final class QemuDisk {
     for (Json device : devices) {
       Json inserted = device.get("inserted");
       String node = inserted.get("node-name").text();
+      if (node.equals(disk) && node.startsWith(NAMED_BY_QEMU)) {
+        throw new QemuException(disk + " is a name that QEMU made up for this process; name the drive: --disk " + device.get("device").text() + "=FILE");
+      }
       if (node.equals(disk) || node.equals(rawNode()) || device.get("device").text().equals(disk)) {
         return inserted;
       }
@@ -154,6 +188,10 @@ public final class QemuDisk {
     List<String> names = devices.stream().map(device -> device.get("device").text().isEmpty() ? device.get("inserted").get("node-name").text() : device.get("device").text())
         .filter(name -> !name.isEmpty()).toList();
     throw new QemuException("this guest has no disk " + disk + "; it has " + (names.isEmpty() ? "none" : String.join(", ", names)));
+  }
+
+  private String rootNode() {
+    return root().get("node-name").text();
   }
 
   private void drop(String node) {
@@ -177,7 +215,7 @@ public final class QemuDisk {
 
   /** The same for {@code -drive}, without what the guest sees of it. */
   static List<String> driveParts(String node, Path socket) {
-    return List.of("format=raw", "discard=unmap", "file.driver=nbd", "file.node-name=dyad-" + node + "-nbd", "file.discard=unmap",
+    return List.of("format=raw", "node-name=dyad-" + node, "snapshot=off", "discard=unmap", "file.driver=nbd", "file.node-name=dyad-" + node + "-nbd", "file.discard=unmap",
         "file.reconnect-delay=" + RECONNECT_SECONDS, "file.server.type=unix", "file.server.path=" + socket);
   }
 

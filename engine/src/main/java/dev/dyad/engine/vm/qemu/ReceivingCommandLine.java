@@ -29,6 +29,9 @@ final class ReceivingCommandLine {
   private static final Map<String, List<String>> FILE_PROPERTIES = Map.of("drive", List.of("file", "file.filename"), "blockdev", List.of("filename", "file.filename"),
       "acpitable", List.of("file"), "smbios", List.of("file"), "fw_cfg", List.of("file"), "device", List.of("romfile"));
 
+  /** What a {@code -drive} says of the primary's image and not of the guest's disk. */
+  private static final List<String> OF_THE_IMAGE = List.of("file", "format=", "driver=", "node-name=", "snapshot=", "aio=", "cache");
+
   private static final String SEND_CONFIGURATION = "migration.send-configuration=off";
   private static final String NO_DESCRIPTION = "suppress-vmdesc=on";
 
@@ -41,6 +44,9 @@ final class ReceivingCommandLine {
   private final Set<String> needless = new HashSet<>();
 
   private int serials;
+
+  /** Units of {@code if=virtio} that drives have. */
+  private final Set<Integer> virtioUnits = new HashSet<>();
 
   private ReceivingCommandLine(MachineDescription source, ReceivingQemu.Options options) {
     this.source = source;
@@ -150,7 +156,7 @@ final class ReceivingCommandLine {
 
   /** A disk that is served here takes the place of the primary's. Whether the option is done with. */
   private boolean disk(String option, String value) {
-    String name = property(value, option.equals("drive") ? "id" : "node-name");
+    String name = option.equals("drive") ? driveName(value) : property(value, "node-name");
     Path socket = options.disks().get(name);
     if (socket == null) {
       return !name.isEmpty() && needless.contains(name);
@@ -161,10 +167,29 @@ final class ReceivingCommandLine {
       return true;
     }
     List<String> kept = new ArrayList<>(CommandLine.parts(value));
-    kept.removeIf(part -> part.startsWith("file") || part.startsWith("format=") || part.startsWith("driver=") || part.startsWith("aio=") || part.startsWith("cache"));
+    kept.removeIf(part -> OF_THE_IMAGE.stream().anyMatch(part::startsWith));
     kept.addAll(QemuDisk.driveParts(name, socket));
     add(option, CommandLine.join(kept));
     return true;
+  }
+
+  /** The id, or the one that QEMU gives to a virtio disk without: its interface and unit, by default the first that is free. */
+  private String driveName(String value) {
+    String id = property(value, "id");
+    if (!property(value, "if").equals("virtio")) {
+      return id;
+    }
+    String index = property(value, "index");
+    int unit = 0;
+    if (index.isEmpty()) {
+      while (virtioUnits.contains(unit)) {
+        unit++;
+      }
+    } else {
+      unit = Integer.parseInt(index);
+    }
+    virtioUnits.add(unit);
+    return id.isEmpty() ? "virtio" + unit : id;
   }
 
   private static boolean standsAlone(String device) {

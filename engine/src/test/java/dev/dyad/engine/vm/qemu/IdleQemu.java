@@ -10,9 +10,9 @@ import java.util.ArrayList;
 import java.util.List;
 
 /** A QEMU without a guest, there in a moment: its vCPU does not run. */
-record IdleQemu(Process process, Path qmp) implements AutoCloseable {
+public record IdleQemu(Process process, Path qmp) implements AutoCloseable {
 
-  static IdleQemu start(List<String> runWith, String... more) {
+  public static IdleQemu start(List<String> runWith, String... more) {
     TestGuest.requireQemu();
     try {
       Path directory = TestGuest.directory();
@@ -37,7 +37,7 @@ record IdleQemu(Process process, Path qmp) implements AutoCloseable {
     }
   }
 
-  int pid() {
+  public int pid() {
     return (int) process.pid();
   }
 

@@ -13,6 +13,7 @@ import dev.dyad.engine.vm.DirtyPages;
 import dev.dyad.engine.vm.GuestMemory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.locks.LockSupport;
@@ -21,6 +22,7 @@ import java.util.regex.Pattern;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -198,6 +200,23 @@ class ReceivingQemuTest {
     List<String> words = List.of(option.split(" ", 2));
     List<String> line = ReceivingCommandLine.of(machine(List.of("qemu-system-x86_64", words.get(0), words.get(1))), ReceivingQemu.Options.in(Path.of("/own")));
     assertEquals(words, line.subList(1, 3));
+  }
+
+  /** Each is to be served here, whatever QEMU calls it. */
+  @ParameterizedTest
+  @CsvSource(delimiter = '|', value = {
+      "virtio0|-drive file=/nonexistent/x,if=virtio,format=raw,cache=none|if=virtio",
+      "d0|-drive file=/nonexistent/x,if=none,id=d0,node-name=n0,snapshot=on|if=none,id=d0",
+      "virtio1|-drive if=virtio,id=first,file=/dev/null -drive if=virtio,file=/nonexistent/x|if=virtio",
+      "virtio0|-drive if=virtio,index=1,file=/dev/null -drive file=/nonexistent/x,if=virtio,bps=9|if=virtio,bps=9",
+      "virtio3|-drive if=virtio,file=/dev/null -drive if=virtio,index=3,format=qcow2,file=/nonexistent/x|if=virtio,index=3"})
+  void shouldKeepOfADriveWhatTheGuestSees(String disk, String words, String kept) {
+    List<String> given = new ArrayList<>(List.of("qemu-system-x86_64"));
+    given.addAll(List.of(words.split(" ")));
+    ReceivingQemu.Options options = new ReceivingQemu.Options(Path.of("/own"), Map.of(), Map.of(disk, Path.of("/own/s")), List.of(), List.of());
+    List<String> line = ReceivingCommandLine.of(machine(given), options);
+    assertEquals(kept + ",format=raw,node-name=dyad-" + disk + ",snapshot=off,discard=unmap,file.driver=nbd,file.node-name=dyad-" + disk
+        + "-nbd,file.discard=unmap,file.reconnect-delay=86400,file.server.type=unix,file.server.path=/own/s", line.get(given.size() - 1));
   }
 
   @Test
