@@ -90,6 +90,11 @@ final class MirrorStream {
     return to.room() > to.capacity() / 2 && bytes < bytesMax / 2;
   }
 
+  /** Whether a seal that nobody waits for may go: it is no part of what the reserve is for. */
+  boolean hasRoomForSeals() {
+    return present().room() > RESERVE;
+  }
+
   void endEpoch() {
     epoch++;
     frames = 0;

@@ -168,7 +168,7 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
 
   @Override
   public void sealLevelling(boolean mayCheckpoint) {
-    if (standing.peer() == Peer.LEVELLING) {
+    if (standing.peer() == Peer.LEVELLING && stream.hasRoomForSeals()) {
       seal(stream.epoch(), false, mayCheckpoint);
     }
   }

@@ -187,4 +187,32 @@ class ResyncTest {
       assertEquals(-1, Memory.mismatch(pair.devices[0].contents(), pair.devices[1].contents(), BYTES));
     }
   }
+
+  /** While it is levelled the disk seals by its own clock, which no acknowledgement stops. */
+  @Test
+  void shouldWaitForAStandbyThatIsSlowWhileItIsLevelled() {
+    try (Pair pair = new Pair(1)) {
+      pair.connect();
+      while (!pair.primary.isMirroring()) {
+        pair.turn();
+      }
+      long block = 0;
+      for (int i = 0; i < 5_000; i++) { // the standby does nothing, and the ring is full before long
+        pair.now += TURN_NANOS;
+        while (pair.primary.inFlight() < pair.config.requests()) {
+          assertTrue(pair.primary.submit(BlockDevice.WRITE, 0, block++ % GEOMETRY.blocks() * BLOCK, BLOCK, pair.buffer.hostVirt(), 0));
+        }
+        pair.primary.poll((tag, error) -> pair.answers++, pair.now);
+        pair.primary.sealLevelling(true);
+        assertTrue(pair.primary.isMirroring(), pair.primary.reason());
+      }
+      assertTrue(pair.primary.ringFull() > 0, "the ring was full");
+      int before = pair.answers;
+      for (int i = 0; pair.answers < before + 1_000; i++) {
+        pair.turn();
+        pair.primary.submit(BlockDevice.WRITE, 0, block++ % GEOMETRY.blocks() * BLOCK, BLOCK, pair.buffer.hostVirt(), 0);
+        assertTrue(i < TURNS_MAX, "it goes on: " + pair.primary);
+      }
+    }
+  }
 }
