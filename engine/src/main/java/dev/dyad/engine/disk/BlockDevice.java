@@ -59,6 +59,14 @@ public interface BlockDevice extends AutoCloseable {
    */
   int poll(Completions completions);
 
+  /**
+   * What lies at {@code offset}: how many of the {@code bytes} from there on may be data or, as a negative number, are zeroes without space of their own; multiples of
+   * the block. Says of completed requests only what is true; a device that does not know says that all is data. A few system calls, no more.
+   */
+  default long extent(long offset, long bytes) {
+    return bytes;
+  }
+
   /** Requests started and not reported. */
   int inFlight();
 

@@ -75,6 +75,11 @@ public final class FrontDevice implements BlockDevice {
   }
 
   @Override
+  public long extent(long offset, long bytes) {
+    return behind.extent(offset, bytes);
+  }
+
+  @Override
   public int inFlight() {
     return behind.inFlight();
   }

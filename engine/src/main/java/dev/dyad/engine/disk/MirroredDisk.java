@@ -122,6 +122,12 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
     return Math.min(image.transferBytesMax(), TRANSFER_BYTES_MAX);
   }
 
+  /** Of the local image, while that is what the guest reads. */
+  @Override
+  public long extent(long offset, long bytes) {
+    return standing.isImageFailed() ? bytes : image.extent(offset, bytes);
+  }
+
   @Override
   public int inFlight() {
     return requests.table().count();

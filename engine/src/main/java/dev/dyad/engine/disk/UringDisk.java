@@ -193,6 +193,24 @@ public final class UringDisk implements BlockDevice {
   }
 
   @Override
+  public long extent(long from, long count) {
+    long data = Files.seek(file.fd(), from, SEEK_DATA());
+    if (data == -ENXIO()) {
+      return -count; // no data from there on
+    }
+    if (data < 0) {
+      return count; // a block device, or a file system that does not tell
+    }
+    long zeroes = (data - from) & -blockBytes;
+    if (zeroes > 0) {
+      return -Math.min(count, zeroes);
+    }
+    long hole = Files.seek(file.fd(), data, SEEK_HOLE());
+    // What was data may be punched between the two calls.
+    return hole < 0 ? count : Math.min(count, Math.max(blockBytes, (hole - from + blockBytes - 1) & -blockBytes));
+  }
+
+  @Override
   public int inFlight() {
     return free.length - freeCount;
   }

@@ -188,6 +188,22 @@ class ResyncTest {
     }
   }
 
+  /** Its holes are not those of what the guest reads. */
+  @Test
+  void shouldTellNoHolesOfAnImageThatFailed() {
+    try (Pair pair = new Pair(Long.MAX_VALUE)) {
+      pair.connect();
+      pair.level();
+      assertEquals(-BLOCK, pair.primary.extent(0, BLOCK));
+      pair.write(1);
+      assertEquals(BLOCK, pair.primary.extent(BLOCK, BLOCK));
+      pair.devices[0].error = -5;
+      pair.write(0);
+      assertTrue(pair.primary.isImageFailed());
+      assertEquals(2 * BLOCK, pair.primary.extent(0, 2 * BLOCK));
+    }
+  }
+
   /** While it is levelled the disk seals by its own clock, which no acknowledgement stops. */
   @Test
   void shouldWaitForAStandbyThatIsSlowWhileItIsLevelled() {

@@ -63,6 +63,9 @@ final class Nbd {
   static final int CHUNK_BLOCK_STATUS = 5;
   static final int CHUNK_ERROR = 0x8001;
 
+  static final int STATE_HOLE = 1;
+  static final int STATE_ZERO = 2;
+
   /** The errors of the protocol are Linux's numbers, but only these. */
   static final int EPERM = 1;
 

@@ -24,6 +24,11 @@ final class NbdConnection implements AutoCloseable {
   private static final int OPTION_HEAD = 16;
   private static final int OPTION_BYTES_MAX = 8192;
   private static final int CONTEXT_ALLOCATION = 1;
+
+  /** In one answer, each of two system calls; a client asks again for what is behind them. */
+  private static final int EXTENTS_MAX = 64;
+
+  private static final int EXTENT_BYTES = 8;
   private static final String ALLOCATION = "base:allocation";
 
   private enum State {
@@ -480,7 +485,7 @@ final class NbdConnection implements AutoCloseable {
     boolean read = requests.command[slot] == CMD_READ && error == 0;
     boolean status = requests.command[slot] == CMD_BLOCK_STATUS && error == 0;
     int data = read ? (int) requests.bytes[slot] : 0;
-    if (!makeRoom(data + 64)) {
+    if (!makeRoom(data + 64 + (status ? EXTENTS_MAX * EXTENT_BYTES : 0))) {
       return false;
     }
     long at = out + outTo;
@@ -503,17 +508,31 @@ final class NbdConnection implements AutoCloseable {
       Memory.copy(requests.buffer(slot), at + CHUNK_BYTES + 8, data);
       outTo += CHUNK_BYTES + 8 + data;
     } else if (status) {
-      // One extent that is data: true of every disk, whatever it is made of.
-      chunk(at, CHUNK_BLOCK_STATUS, slot, 12);
+      int extents = extents(slot, at + CHUNK_BYTES + 4) * EXTENT_BYTES;
+      chunk(at, CHUNK_BLOCK_STATUS, slot, 4 + extents);
       putInt(at + CHUNK_BYTES, CONTEXT_ALLOCATION);
-      putInt(at + CHUNK_BYTES + 4, (int) requests.bytes[slot]);
-      putInt(at + CHUNK_BYTES + 8, 0);
-      outTo += CHUNK_BYTES + 12;
+      outTo += CHUNK_BYTES + 4 + extents;
     } else {
       chunk(at, CHUNK_NONE, slot, 0);
       outTo += CHUNK_BYTES;
     }
     return true;
+  }
+
+  /** Writes what the device says of the request's range, as far as one answer goes; the number of extents. */
+  private int extents(int slot, long at) {
+    int max = (requests.flags[slot] & CMD_FLAG_REQ_ONE) != 0 ? 1 : EXTENTS_MAX;
+    long from = requests.offset[slot];
+    long end = from + requests.bytes[slot];
+    int count = 0;
+    while (from < end && count < max) {
+      long extent = device.extent(from, end - from);
+      putInt(at + (long) count * EXTENT_BYTES, (int) Math.abs(extent));
+      putInt(at + (long) count * EXTENT_BYTES + 4, extent < 0 ? STATE_HOLE | STATE_ZERO : 0);
+      from += Math.abs(extent);
+      count++;
+    }
+    return count;
   }
 
   private void chunk(long at, int type, int slot, int length) {

@@ -7,17 +7,23 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.disk.BlockDevice;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
 /** Clients that send what no client should: the connection answers or ends, and leaves nothing behind. */
 class NbdFuzz {
   private static final int RUNS = Integer.getInteger("dyad.fuzz.runs", 3_000);
+  private static final byte[] ALLOCATION = "base:allocation".getBytes(StandardCharsets.UTF_8);
 
   /** Says done at once and checks that nothing outside of it is asked for. */
   private static final class Device implements BlockDevice {
     private final long[] tags = new long[64];
     private int count;
+    private int looks;
+    private int mostLooks;
+    private long lookedTo = -1;
+    private long end = -1;
 
     @Override
     public long bytes() {
@@ -54,6 +60,18 @@ class NbdFuzz {
       }
       tags[count++] = tag;
       return true;
+    }
+
+    @Override
+    public long extent(long offset, long bytes) {
+      assertTrue(offset >= 0 && bytes > 0 && offset + bytes <= bytes() && offset % 512 == 0 && bytes % 512 == 0, "status of what is outside of the device");
+      looks = offset == lookedTo && offset + bytes == end ? looks + 1 : 1;
+      mostLooks = Math.max(mostLooks, looks);
+      assertTrue(looks <= 64, "one request looks for more than an answer holds");
+      long extent = Math.min(bytes, 512 + (offset * 7 & 0xe00));
+      lookedTo = offset + extent;
+      end = offset + bytes;
+      return (offset >>> 9 & 1) == 0 ? extent : -extent;
     }
 
     @Override
@@ -116,13 +134,19 @@ class NbdFuzz {
     }
     if (random.nextBoolean()) {
       out.putLong(Nbd.IHAVEOPT).putInt(Nbd.OPT_STRUCTURED_REPLY).putInt(0);
+      out.putLong(Nbd.IHAVEOPT).putInt(Nbd.OPT_SET_META_CONTEXT).putInt(12 + ALLOCATION.length).putInt(0).putInt(1).putInt(ALLOCATION.length).put(ALLOCATION);
     }
     out.putLong(Nbd.IHAVEOPT).putInt(Nbd.OPT_GO).putInt(6).putInt(0).putShort((short) 0);
     for (int i = random.nextInt(12); i > 0; i--) {
       int command = random.nextInt(9);
       int bytes = random.nextInt(16) * 512 + (random.nextInt(8) == 0 ? random.nextInt() >>> random.nextInt(32) : 0);
+      long offset = random.nextInt(8) == 0 ? random.nextLong() : random.nextInt(2048) * 512L;
+      if (command == Nbd.CMD_BLOCK_STATUS && random.nextBoolean()) {
+        offset = 0;
+        bytes = 1 << 20;
+      }
       out.putInt(Nbd.REQUEST_MAGIC).putShort((short) random.nextInt(32)).putShort((short) command).putLong(i);
-      out.putLong(random.nextInt(8) == 0 ? random.nextLong() : random.nextInt(2048) * 512L).putInt(bytes);
+      out.putLong(offset).putInt(bytes);
       if (command == Nbd.CMD_WRITE && bytes >= 0 && bytes < out.remaining() - 64) {
         out.put(new byte[bytes]);
       }
@@ -156,6 +180,7 @@ class NbdFuzz {
         connection.free();
         assertEquals(0, requests.inUse(), "run " + run + " leaves requests behind");
       }
+      assertEquals(64, device.mostLooks, "clients came to block status of more than an answer holds");
     }
   }
 }
