@@ -22,6 +22,7 @@ final class DiskEvents {
     IMAGE_FAILED,
     STANDBY_FAILED,
     READ_OVER_WRITE,
+    WRITE_OVER_WRITE,
     PRIMARY_DIED_LEVELLING,
     STANDBY_DIED_LEVELLING,
     /** Levelling towards the host that was the first standby, and back. */

@@ -4,6 +4,7 @@ import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.disk.DiskEvents.Kind;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -16,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * Two hosts, their disks, a guest that knows what it wrote, and everything that can go wrong, on one thread under one seed. The classes of the
  * engine are the real ones; only devices and links are simulated.
  *
- * <p>Checked: a promoted disk is exactly the guest's view at the seal of its epoch, but for requests in flight there; reads see the
+ * <p>Checked: a promoted disk is exactly the primary's at the seal of its epoch, in flight or not; reads see the
  * guest's view; what was flushed survives a loss of power; two level disks are equal when nothing moves.
  */
 final class DiskWorld implements AutoCloseable {
@@ -47,14 +48,29 @@ final class DiskWorld implements AutoCloseable {
     int from;
     int count;
     long value;
+
+    /** Whether the image has it, or had. */
+    boolean begun;
+
+    boolean overlaps(Write other) {
+      return from < other.from + other.count && other.from < from + count;
+    }
   }
 
+  /** What the disk holds at a seal: what the guest was told is written, and what the image had been given by then, which is in the ring as well. */
   private static final class Snapshot {
     final long[] view;
     final List<Write> inFlight = new ArrayList<>();
 
     Snapshot(long[] view) {
       this.view = view.clone();
+    }
+
+    void add(Write write) {
+      inFlight.add(write);
+      if (write.begun) {
+        Arrays.fill(view, write.from, write.from + write.count, write.value);
+      }
     }
   }
 
@@ -86,7 +102,6 @@ final class DiskWorld implements AutoCloseable {
   /** Of a read, for each block: what it may give. */
   private final List<List<Set<Long>>> slotMay = new ArrayList<>();
   private final long[] view = new long[BLOCKS];
-  private final int[] writers = new int[BLOCKS];
 
   private final DurableValues durable = new DurableValues(BLOCKS);
   private long values;
@@ -116,6 +131,8 @@ final class DiskWorld implements AutoCloseable {
     config = new MirrorConfig(SLOTS, 8 << 10, Long.MAX_VALUE, 1000, 1_000_000, durable, 256 << 10, 1024, 16);
     a = new SimHost(GEOMETRY, random, events);
     b = new SimHost(GEOMETRY, random, events);
+    a.image.onWrite = hostVirt -> imageTakes(a, hostVirt);
+    b.image.onWrite = hostVirt -> imageTakes(b, hostVirt);
     for (int slot = 0; slot < SLOTS; slot++) {
       slotMay.add(List.of());
     }
@@ -188,13 +205,12 @@ final class DiskWorld implements AutoCloseable {
     Write write = new Write();
     write.from = from;
     write.count = count;
-    boolean changes = op != BlockDevice.READ && op != BlockDevice.FLUSH;
-    if (changes) {
-      for (int i = 0; i < count; i++) {
-        if (writers[from + i] > 0) {
-          return; // a sane guest does not write a block twice at once
-        }
+    boolean changes = changes(op);
+    if (changes && overlapsAnother(write)) {
+      if (random.nextInt(4) != 0) {
+        return; // rather not: nothing says which of the two remains
       }
+      events.add(Kind.WRITE_OVER_WRITE);
     }
     if (op == BlockDevice.WRITE) {
       write.value = ++values;
@@ -207,13 +223,9 @@ final class DiskWorld implements AutoCloseable {
     busy[slot] = true;
     slotOp[slot] = op | (fua ? 16 : 0);
     slotWrite[slot] = write;
-    if (changes) {
-      for (int i = 0; i < count; i++) {
-        begin(from + i, write.value);
-      }
-    } else if (op == BlockDevice.READ) {
+    if (op == BlockDevice.READ) {
       mayRead(slot, from, count);
-    } else {
+    } else if (op == BlockDevice.FLUSH) {
       slotCovers[slot] = durable.covered();
     }
     boolean taken =
@@ -223,9 +235,44 @@ final class DiskWorld implements AutoCloseable {
     }
   }
 
+  private static boolean changes(int op) {
+    return op != BlockDevice.READ && op != BlockDevice.FLUSH;
+  }
+
+  private boolean overlapsAnother(Write write) {
+    for (int slot = 0; slot < SLOTS; slot++) {
+      if (busy[slot] && changes(slotOp[slot] & 15) && slotWrite[slot].overlaps(write)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * An image is given a write. Of writes that overlap it has one at a time, so this is the order that counts, and it is the disk that chose it.
+   *
+   * @param hostVirt the guest's buffer, by which its request is known
+   */
+  private void imageTakes(SimHost host, long hostVirt) {
+    long slot = (hostVirt - buffers.hostVirt()) / BUFFER;
+    if (host != primaryHost || slot < 0 || slot >= SLOTS) {
+      return; // levelling, or a log that is applied
+    }
+    if (!busy[(int) slot] || slotWrite[(int) slot].begun) {
+      throw broken("the image is given a write that the guest does not ask for");
+    }
+    begin(slotWrite[(int) slot]);
+  }
+
+  private void begin(Write write) {
+    write.begun = true;
+    for (int i = 0; i < write.count; i++) {
+      begin(write.from + i, write.value);
+    }
+  }
+
   /** A write to a block begins: reads under way may see it. */
   private void begin(int block, long value) {
-    writers[block]++;
     durable.begin(block, value);
     for (int slot = 0; slot < SLOTS; slot++) {
       Write read = slotWrite[slot];
@@ -282,13 +329,13 @@ final class DiskWorld implements AutoCloseable {
       if (error == 0) {
         checkRead(slot);
       }
-    } else {
+    } else if (error == 0) {
+      if (!write.begun) {
+        begin(write); // the image has failed: it went into the ring, and that was all
+      }
       for (int i = 0; i < write.count; i++) {
-        writers[write.from + i]--;
-        if (error == 0) {
-          view[write.from + i] = write.value;
-          durable.complete(write.from + i, (slotOp[slot] & 16) != 0);
-        }
+        view[write.from + i] = write.value;
+        durable.complete(write.from + i, (slotOp[slot] & 16) != 0);
       }
     }
     if (error != 0 && !primary.isImageFailed()) {
@@ -302,9 +349,8 @@ final class DiskWorld implements AutoCloseable {
     long epoch = primary.epoch();
     Snapshot snapshot = new Snapshot(view);
     for (int slot = 0; slot < SLOTS; slot++) {
-      int op = slotOp[slot] & 15;
-      if (busy[slot] && op != BlockDevice.READ && op != BlockDevice.FLUSH) {
-        snapshot.inFlight.add(slotWrite[slot]);
+      if (busy[slot] && changes(slotOp[slot] & 15)) {
+        snapshot.add(slotWrite[slot]);
       }
     }
     snapshots.put(epoch, snapshot);
@@ -527,8 +573,7 @@ final class DiskWorld implements AutoCloseable {
   }
 
   private void clearGuest() {
-    java.util.Arrays.fill(busy, false);
-    java.util.Arrays.fill(writers, 0);
+    Arrays.fill(busy, false);
   }
 
   private void promote(StandbyDisk other) {
@@ -590,7 +635,7 @@ final class DiskWorld implements AutoCloseable {
         throw broken("the identity does not become durable");
       }
     }
-    // What was in flight is issued again by the guest's device, from its own memory; until then a block is either.
+    // What was in flight is issued again by the guest's device, from its own memory.
     System.arraycopy(snapshot.view, 0, view, 0, BLOCKS);
     // Everything that was ever acknowledged as flushed is on this disk, which was flushed while it took over.
     for (int block = 0; block < BLOCKS; block++) {
@@ -616,10 +661,8 @@ final class DiskWorld implements AutoCloseable {
     }
     busy[slot] = true;
     slotOp[slot] = data ? BlockDevice.WRITE : BlockDevice.ZEROES;
+    write.begun = false;
     slotWrite[slot] = write;
-    for (int i = 0; i < write.count; i++) {
-      begin(write.from + i, write.value);
-    }
     primary.submit(slotOp[slot], 0, (long) write.from * BLOCK, (long) write.count * BLOCK, at, slot);
   }
 
@@ -627,19 +670,14 @@ final class DiskWorld implements AutoCloseable {
     int block = firstDifference(host, snapshot);
     if (block >= 0) {
       long found = host.image.value((long) block * BLOCK);
-      throw broken("block " + block + " is " + found + " on the promoted disk of epoch " + epoch + ", the guest had " + snapshot.view[block]);
+      throw broken("block " + block + " is " + found + " on the promoted disk of epoch " + epoch + ", it held " + snapshot.view[block]);
     }
   }
 
-  /** The first block that is neither the guest's view there nor what was being written, or −1. */
+  /** The first block that is not what the disk held there, or −1. */
   private static int firstDifference(SimHost host, Snapshot snapshot) {
     for (int block = 0; block < BLOCKS; block++) {
-      long found = host.image.value((long) block * BLOCK);
-      boolean same = found == snapshot.view[block];
-      for (Write write : snapshot.inFlight) {
-        same |= block >= write.from && block < write.from + write.count && found == write.value;
-      }
-      if (!same) {
+      if (host.image.value((long) block * BLOCK) != snapshot.view[block]) {
         return block;
       }
     }

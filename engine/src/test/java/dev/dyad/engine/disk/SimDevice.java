@@ -7,6 +7,7 @@ import dev.dyad.bindings.linux.Memory;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.function.LongConsumer;
 
 /**
  * A disk with a volatile cache under a seed: requests complete in any order, and a loss of power keeps, of what was not flushed, some
@@ -43,6 +44,9 @@ final class SimDevice implements BlockDevice {
   private final DiskEvents events;
   private final List<Request> running = new ArrayList<>();
   private List<Cached> cache = new ArrayList<>();
+
+  /** Told of each write, discard or zeroes that is taken: the address that came with it. */
+  LongConsumer onWrite = hostVirt -> {};
 
   /** Errno for every request from now on, 0 for none; reads too. */
   int error;
@@ -124,6 +128,7 @@ final class SimDevice implements BlockDevice {
           throw new AssertionError("two writes overlap in flight at " + offset);
         }
       }
+      onWrite.accept(hostVirt);
     }
     Request request = new Request();
     request.op = op;
