@@ -15,33 +15,107 @@ import java.util.concurrent.TimeUnit;
  * into them from outside when nobody uses them any more. One thread.
  */
 public final class GuestDisks {
-  /** QEMU's name of the disk. */
-  public static final String NODE = "disk0";
+  /** Where the guest's etcd keeps its data, in the file system on the disk. */
+  public static final String ETCD_FOLDER = "/etcd";
 
-  private static final String FIO_ROUNDS =
-      """
-      #!/bin/sh
-      # Writes and reads back with checksums, round after round, for as long as the guest lives.
-      round=0
-      while :; do
-        /data/fio/ld.so --library-path /data/fio /data/fio/fio --name=verify --filename=/data/verify.dat --size=8M --rw=randwrite --bs=4k \\
-          --ioengine=psync --direct=1 --fsync=64 --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_state_save=0 --randseed=$round \\
-          --output=/data/fio.out || { echo "fio failed in round $round"; sync; exit 1; }
-        round=$((round + 1))
-        echo "fio round $round ok"
-        sync
-      done
-      """;
+  /** How QEMU is told of the disk. */
+  public enum Shape {
+    BLOCKDEV("disk0"),
+
+    /** Without a name: its node has one that QEMU makes up, anew in each process. */
+    DRIVE("virtio0");
+
+    /** What it is for {@code dyad --disk}. */
+    private final String node;
+
+    Shape(String node) {
+      this.node = node;
+    }
+
+    private String[] qemuArguments(Path image) {
+      return switch (this) {
+        case BLOCKDEV ->
+            new String[] {
+              "-blockdev", "driver=raw,node-name=" + node + ",discard=unmap,file.driver=file,file.discard=unmap,file.filename=" + image,
+              "-device", "virtio-blk-pci,drive=" + node + ",romfile="
+            };
+        case DRIVE -> new String[] {"-drive", "file=" + image + ",if=virtio,format=raw,discard=unmap"};
+      };
+    }
+  }
+
+  /** What the guest runs on the disk besides Redis, from the disk. */
+  public enum Program {
+    NONE("", ""),
+
+    /** Writes and reads back with checksums, round after round, for as long as the guest lives. */
+    FIO(
+        "/usr/bin/fio",
+        """
+        round=0
+        while :; do
+          $run --name=verify --filename=/data/verify.dat --size=8M --rw=randwrite --bs=4k --ioengine=psync --direct=1 --fsync=64 \\
+            --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_state_save=0 --randseed=$round --output=/data/fio.out \\
+            || { echo "fio failed in round $round"; sync; exit 1; }
+          round=$((round + 1))
+          echo "fio round $round ok"
+          sync
+        done
+        """),
+
+    /** A member that is its whole cluster; it has each write in its log, flushed, before it answers. */
+    ETCD(
+        "/usr/bin/etcd",
+        """
+        peer=http://127.0.0.1:2380
+        exec $run --name one --data-dir /data%s --listen-client-urls http://0.0.0.0:%s --advertise-client-urls http://127.0.0.1:%2$s \\
+          --listen-peer-urls $peer --initial-advertise-peer-urls $peer --initial-cluster one=$peer
+        """
+            .formatted(GuestDisks.ETCD_FOLDER, LinuxPair.ETCD_PORT));
+
+    private final String path;
+    private final String script;
+
+    Program(String path, String script) {
+      this.path = path;
+      this.script = script;
+    }
+
+    /** Why a guest cannot run it, in one line; empty when it can. */
+    public String unavailable() {
+      return path.isEmpty() || Files.isExecutable(Path.of(path)) ? "" : path + " is not installed";
+    }
+
+    /** Puts it into the tree that becomes the file system, with its libraries in one folder that its own loader is told of. */
+    private void addTo(Path tree) throws IOException {
+      if (path.isEmpty()) {
+        return;
+      }
+      Path folder = Files.createDirectories(tree.resolve("bin"));
+      Files.copy(Path.of(path), folder.resolve("program"));
+      for (String line : output(0, "ldd", path).split("\n")) {
+        String library = line.substring(line.contains("=>") ? line.indexOf("=>") + 2 : 0).strip().split(" ", 2)[0];
+        if (library.startsWith("/")) {
+          String name = Path.of(library).getFileName().toString();
+          Files.copy(Path.of(library), folder.resolve(name.startsWith("ld-") ? "ld.so" : name));
+        }
+      }
+      Path run = tree.resolve("run");
+      Files.writeString(run, "#!/bin/sh\nrun='/data/bin/ld.so --library-path /data/bin /data/bin/program'\n" + script);
+      Files.setPosixFilePermissions(run, PosixFilePermissions.fromString("rwxr-xr-x"));
+    }
+  }
 
   /**
    * What is on the disk.
    *
    * @param megabytes its size
-   * @param fio whether the guest runs fio with verification on it, besides Redis
+   * @param program that the guest runs on it besides Redis
+   * @param shape of the guest's disk in QEMU's command line
    * @param copied whether the first attachment copies the guest's disk to another image, instead of taking the image that it is on
    * @param durability as {@code dyad} takes it
    */
-  public record Content(int megabytes, boolean fio, boolean copied, String durability) {}
+  public record Content(int megabytes, Program program, Shape shape, boolean copied, String durability) {}
 
   private final Path directory;
   private final Content content;
@@ -61,9 +135,7 @@ public final class GuestDisks {
     GuestDisks disks = new GuestDisks(directory, content);
     try {
       Path tree = Files.createDirectories(directory.resolve("tree"));
-      if (content.fio()) {
-        addFio(tree);
-      }
+      content.program().addTo(tree);
       for (Path image : new Path[] {disks.original, disks.primary, disks.standby}) {
         try (var file = new java.io.RandomAccessFile(image.toFile(), "rw")) {
           file.setLength((long) content.megabytes() << 20);
@@ -76,36 +148,16 @@ public final class GuestDisks {
     return disks;
   }
 
-  /** The program with its libraries, all in one folder that its own loader is told of. */
-  private static void addFio(Path tree) throws IOException {
-    Path folder = Files.createDirectories(tree.resolve("fio"));
-    Path fio = Path.of("/usr/bin/fio");
-    Files.copy(fio, folder.resolve("fio"));
-    for (String line : output(0, "ldd", fio.toString()).split("\n")) {
-      String path = line.substring(line.contains("=>") ? line.indexOf("=>") + 2 : 0).strip().split(" ", 2)[0];
-      if (path.startsWith("/")) {
-        String name = Path.of(path).getFileName().toString();
-        Files.copy(Path.of(path), folder.resolve(name.startsWith("ld-") ? "ld.so" : name));
-      }
-    }
-    Path run = tree.resolve("run");
-    Files.writeString(run, FIO_ROUNDS);
-    Files.setPosixFilePermissions(run, PosixFilePermissions.fromString("rwxr-xr-x"));
-  }
-
   String[] qemuArguments() {
-    return new String[] {
-      "-blockdev", "driver=raw,node-name=" + NODE + ",discard=unmap,file.driver=file,file.discard=unmap,file.filename=" + original,
-      "-device", "virtio-blk-pci,drive=" + NODE + ",romfile="
-    };
+    return content.shape().qemuArguments(original);
   }
 
   String primaryArgument() {
-    return NODE + "=" + primary;
+    return content.shape().node + "=" + primary;
   }
 
   String standbyArgument() {
-    return NODE + "=" + standby;
+    return content.shape().node + "=" + standby;
   }
 
   List<String> moreArguments() {
@@ -153,6 +205,20 @@ public final class GuestDisks {
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
+  }
+
+  /**
+   * Copies a folder of the guest's with all that is in it; after {@link #check}.
+   *
+   * @param into becomes that folder's parent
+   */
+  public void folder(String path, Path into) {
+    try {
+      Files.createDirectories(into);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    output(0, "debugfs", "-R", "rdump " + path + " " + into, primary.toString());
   }
 
   /** How many of the keys 1 to {@code acked} Redis has in its append-only file on the disk. */

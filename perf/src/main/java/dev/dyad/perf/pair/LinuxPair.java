@@ -31,6 +31,7 @@ public final class LinuxPair implements AutoCloseable {
   private static final String WORLD = "10.77.0.1/24";
   private static final String GUEST = "10.77.0.2";
   private static final String REDIS_PORT = "6379";
+  static final String ETCD_PORT = "2379";
   private static final String MAC = "52:54:00:64:79:02";
   private static final String LISTEN = "127.0.0.1:7400";
   private static final String RELAY = "127.0.0.1:7401";
@@ -184,9 +185,18 @@ public final class LinuxPair implements AutoCloseable {
 
   /** A client that writes through one connection until it is told to finish. */
   public RedisClient startClient() {
+    return startClient(KeyWriter.class, REDIS_PORT, "-Xint", "-XX:TieredStopAtLevel=1");
+  }
+
+  /** The same for the etcd that the guest runs from its disk. */
+  public RedisClient startEtcdClient() {
+    return startClient(EtcdWriter.class, ETCD_PORT, "-XX:TieredStopAtLevel=1");
+  }
+
+  private RedisClient startClient(Class<?> writer, String port, String... flags) {
     List<String> line = new ArrayList<>(network.prefix());
-    line.addAll(java(List.of("-Xint", "-XX:TieredStopAtLevel=1")));
-    line.addAll(List.of(KeyWriter.class.getName(), GUEST, REDIS_PORT, "30"));
+    line.addAll(java(List.of(flags)));
+    line.addAll(List.of(writer.getName(), GUEST, port, "30"));
     return new RedisClient(start("client", line, ProcessBuilder.Redirect.PIPE));
   }
 

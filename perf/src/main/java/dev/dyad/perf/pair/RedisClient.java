@@ -12,7 +12,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
-/** A running {@link KeyWriter}, seen from its parent: what it has reported so far. Any thread. */
+/** A running {@link KeyWriter} or {@link EtcdWriter}, seen from its parent: what it has reported so far. Any thread. */
 public final class RedisClient implements AutoCloseable {
   /** Two replies further apart than usual, by {@link System#nanoTime()}. */
   public record Gap(long fromNanos, long toNanos) {
