@@ -39,6 +39,22 @@ class DiskFailoverTest extends FailoverWithDisk {
     }
   }
 
+  @Test
+  void shouldProtectADriveThatHasItsNameFromQemu() throws Exception {
+    try (LinuxPair pair = new LinuxPair(LinuxPair.Options.patient())) {
+      GuestDisks disks = pair.withDisk(new GuestDisks.Content(64, GuestDisks.Program.NONE, GuestDisks.Shape.DRIVE, false, "memory"));
+      pair.startGuest();
+      RedisClient client = pair.startClient();
+      assertTrue(client.awaitAcked(20, BOUND), "the unprotected guest answers\n" + pair.logs());
+      protectAndKill(pair, client, 0);
+      pair.startStandby(2);
+      pair.startAttach();
+      pair.awaitProtected(BOUND);
+      detach(pair, client);
+      everythingIsOn(disks, pair, client);
+    }
+  }
+
   private static void detach(LinuxPair pair, RedisClient client) throws InterruptedException {
     pair.attach().destroy(); // as Ctrl-C does
     assertTrue(pair.attach().waitFor(30, TimeUnit.SECONDS), "the attachment ends\n" + pair.logs());
