@@ -20,7 +20,7 @@ final class DiskChoice {
   @Option(
       names = "--disk",
       paramLabel = "NODE=FILE",
-      description = "protect the guest's disk NODE (a drive id or node-name of QEMU's) with FILE as this host's image; FILE.dyad is kept beside it")
+      description = "protect the guest's disk NODE (a drive id or node-name of QEMU's; virtio0 is the first -drive if=virtio without one) with FILE as this host's image; FILE.dyad is kept beside it")
   private Map<String, Path> disks = Map.of();
 
   @Option(
