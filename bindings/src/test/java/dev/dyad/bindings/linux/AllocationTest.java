@@ -88,6 +88,7 @@ class AllocationTest {
       return 0;
     });
     assertNothing("mismatch", () -> Memory.mismatch(at, at + 8192, 4096));
+    assertNothing("equal", () -> Memory.equal(at, at + 8192, 4096) ? 1 : 0);
   }
 
   @Test

@@ -66,9 +66,17 @@ class MemoryTest {
     assertTrue(Memory.equal(at, other, Mapping.PAGE_BYTES));
     Memory.putByte(other + 3001, (byte) 1);
     assertEquals(3001, Memory.mismatch(at, other, Mapping.PAGE_BYTES));
+    assertFalse(Memory.equal(at, other, Mapping.PAGE_BYTES));
+    assertTrue(Memory.equal(at, other, 3001));
+    assertFalse(Memory.equal(at, other, 3002));
     Memory.zero(other, Mapping.PAGE_BYTES);
     assertEquals(0, Memory.getByte(other + 3001));
     assertEquals(0x5a, Memory.getByte(at + 3001));
+  }
+
+  @Test
+  void shouldLeaveAnAddressWhatItIs() {
+    assertEquals(at, Memory.base(at));
   }
 
   @Test

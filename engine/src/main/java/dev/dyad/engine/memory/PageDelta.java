@@ -47,13 +47,15 @@ public final class PageDelta {
     long xor = mask + Wire.aligned(lineCount);
     Memory.putLong(to, lines);
     Memory.putLong(xor - 8, 0); // the padding behind the last mask; there is at least one mask, so this is not the lines' word
+    long nowBase = Memory.base(now);
+    long beforeBase = Memory.base(before);
     for (long rest = lines; rest != 0; rest &= rest - 1) {
-      long offset = Long.numberOfTrailingZeros(rest) * (long) Pages.LINE_BYTES;
+      long offset = Pages.firstOffset(rest);
       int words = 0;
       for (int i = 0; i < WORDS_IN_LINE; i++) {
-        long value = Memory.getLong(now + offset + i * 8L);
-        long difference = value ^ Memory.getLong(before + offset + i * 8L);
-        Memory.putLong(before + offset + i * 8L, value);
+        long value = Memory.getLong(nowBase + offset + i * 8L);
+        long difference = value ^ Memory.getLong(beforeBase + offset + i * 8L);
+        Memory.putLong(beforeBase + offset + i * 8L, value);
         Memory.putLong(xor, difference);
         int differs = difference != 0 ? 1 : 0;
         words |= differs << i;
@@ -69,10 +71,12 @@ public final class PageDelta {
     int words = 0;
     int step = lineCount / SAMPLE_LINES;
     long rest = lines;
+    long nowBase = Memory.base(now);
+    long beforeBase = Memory.base(before);
     for (int sample = 0; sample < SAMPLE_LINES; sample++) {
-      long offset = Long.numberOfTrailingZeros(rest) * (long) Pages.LINE_BYTES;
+      long offset = Pages.firstOffset(rest);
       for (int i = 0; i < WORDS_IN_LINE; i++) {
-        words += Memory.getLong(now + offset + i * 8L) != Memory.getLong(before + offset + i * 8L) ? 1 : 0;
+        words += Memory.getLong(nowBase + offset + i * 8L) != Memory.getLong(beforeBase + offset + i * 8L) ? 1 : 0;
       }
       for (int skip = 0; skip < step; skip++) {
         rest &= rest - 1;

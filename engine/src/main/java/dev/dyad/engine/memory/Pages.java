@@ -12,8 +12,9 @@ public final class Pages {
   private Pages() {}
 
   public static boolean isZero(long page) {
+    long base = Memory.base(page);
     for (int at = 0; at < BYTES; at += LINE_BYTES) {
-      long line = page + at;
+      long line = base + at;
       long bits =
           Memory.getLong(line)
               | Memory.getLong(line + 8)
@@ -30,12 +31,19 @@ public final class Pages {
     return true;
   }
 
+  /** Distance of the first of these lines (at least one) from the page's start. The mask tells the compiler what it does not know of a count of zeros: its bound. */
+  static long firstOffset(long lines) {
+    return (Long.numberOfTrailingZeros(lines) & LINES - 1) * (long) LINE_BYTES;
+  }
+
   /** Bit i: line i of the two pages differs. */
   static long linesThatDiffer(long page, long other) {
     long lines = 0;
+    long base = Memory.base(page);
+    long otherBase = Memory.base(other);
     for (int i = 0; i < LINES; i++) {
-      long a = page + i * (long) LINE_BYTES;
-      long b = other + i * (long) LINE_BYTES;
+      long a = base + i * (long) LINE_BYTES;
+      long b = otherBase + i * (long) LINE_BYTES;
       long bits =
           (Memory.getLong(a) ^ Memory.getLong(b))
               | (Memory.getLong(a + 8) ^ Memory.getLong(b + 8))
