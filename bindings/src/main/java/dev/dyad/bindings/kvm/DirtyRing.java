@@ -15,22 +15,21 @@ import dev.dyad.bindings.linux.Memory;
  *   kernel:  KVM_RESET_DIRTY_RINGS: protects the page   1x → 00
  * </pre>
  *
- * <p>One harvesting thread at a time, which need not be the vCPU's. Entries are taken in their order. A page that was taken can be
- * written unnoticed until KVM_RESET_DIRTY_RINGS: reset first, copy afterwards.
+ * <p>One harvesting thread at a time, which need not be the vCPU's. Entries are taken in their order and many at a time: looked at, worked through, taken. A page that was
+ * taken can be written unnoticed until KVM_RESET_DIRTY_RINGS: reset first, copy afterwards.
  */
 public final class DirtyRing implements AutoCloseable {
 
   public static final long ENTRY_BYTES = kvm_dirty_gfn.sizeof();
-
-  /** {@link #peek} when the ring has nothing. */
-  public static final long NONE = -1;
 
   private static final int SLOT_SHIFT = 48;
 
   /** Address space 65,535, slot 65,535. */
   private static final int NO_SLOT = -1;
 
+  /** Of flags, in the lower half of a word, and slot, in its upper half. */
   private static final long FLAGS = kvm_dirty_gfn.flags$offset();
+
   private static final long SLOT = kvm_dirty_gfn.slot$offset();
   private static final long OFFSET = kvm_dirty_gfn.offset$offset();
   private static final int DIRTY = (int) KVM_DIRTY_GFN_F_DIRTY();
@@ -55,28 +54,53 @@ public final class DirtyRing implements AutoCloseable {
     mask = entries - 1;
   }
 
-  /** The oldest entry not taken, to be read with {@link #slot} and {@link #page}; {@link #NONE} when there is none. */
-  public long peek() {
-    long entry = base + (next & mask) * ENTRY_BYTES;
-    if ((Memory.getIntAcquire(entry + FLAGS) & (DIRTY | RESET)) != DIRTY) {
-      return NONE;
+  /**
+   * Looks at the oldest entries that were not taken yet.
+   *
+   * @param into as many as fit, each to be read with {@link #slot} and {@link #page}
+   * @return their number
+   */
+  public int peek(long[] into) {
+    // Fields in locals: behind each ordered access the compiler would read them again.
+    long start = base;
+    int first = next;
+    int last = mask;
+    int most = Math.min(into.length, last + 1); // or the first would be seen again
+    int count = 0;
+    for (; count < most; count++) {
+      long entry = entry(start, first + count & last);
+      long head = Memory.getLongAcquire(entry + FLAGS);
+      if ((head & (DIRTY | RESET)) != DIRTY) {
+        break;
+      }
+      into[count] = head >>> Integer.SIZE << SLOT_SHIFT | Memory.getLong(entry + OFFSET);
     }
-    return (long) Memory.getInt(entry + SLOT) << SLOT_SHIFT | Memory.getLong(entry + OFFSET);
+    return count;
   }
 
-  /** Takes the entry that {@link #peek} showed. */
-  public void take() {
-    Memory.putIntRelease(base + (next & mask) * ENTRY_BYTES + FLAGS, RESET);
-    next++;
+  private static long entry(long start, int index) {
+    return Memory.base(start) + index * ENTRY_BYTES;
   }
 
   /**
-   * Takes that entry, and has KVM_RESET_DIRTY_RINGS leave its page writable, so that no further write of it is reported: the entry names no slot when
-   * the kernel reads it again, and one that names none is passed over (virt/kvm/dirty_ring.c, kvm_reset_dirty_gfn).
+   * Has KVM_RESET_DIRTY_RINGS leave the page of an entry writable, so that no further write of it is reported: the entry names no slot when the kernel reads it again, and
+   * one that names none is passed over (virt/kvm/dirty_ring.c, kvm_reset_dirty_gfn).
+   *
+   * @param index of the entry among those that {@link #peek} showed, before they are taken
    */
-  public void takeUnprotected() {
-    Memory.putInt(base + (next & mask) * ENTRY_BYTES + SLOT, NO_SLOT);
-    take();
+  public void leaveWritable(int index) {
+    Memory.putInt(entry(base, next + index & mask) + SLOT, NO_SLOT);
+  }
+
+  /** Takes the first {@code count} of the entries that {@link #peek} showed. */
+  public void take(int count) {
+    long start = base;
+    int first = next;
+    int last = mask;
+    for (int i = 0; i < count; i++) {
+      Memory.putIntRelease(entry(start, first + i & last) + FLAGS, RESET);
+    }
+    next = first + count;
   }
 
   public static int slot(long entry) {

@@ -60,6 +60,30 @@ public final class DirtyPages {
     return true;
   }
 
+  /**
+   * Adds single pages, in their order, as {@link #add} does.
+   *
+   * @return how many of them; fewer than {@code count} when the bound on runs is reached
+   */
+  public int addEach(int[] singles, int count) {
+    int runCount = size; // and not the field: the compiler would write it back and read it again for each page
+    int added = 0;
+    for (; added < count; added++) {
+      long page = singles[added];
+      long last = runCount > 0 ? runs[runCount - 1] : 0;
+      if (runCount > 0 && firstPage(last) + pageCount(last) == page && pageCount(last) < RUN_PAGES_MAX) {
+        runs[runCount - 1] = last + 1;
+      } else if (runCount < runs.length) {
+        runs[runCount++] = page << COUNT_BITS;
+      } else {
+        break;
+      }
+    }
+    size = runCount;
+    pages += added;
+    return added;
+  }
+
   public int runCount() {
     return size;
   }

@@ -35,6 +35,7 @@ public class RingBenchmark {
 
   private DirtyRing ring;
   private long entries;
+  private final long[] taken = new long[256];
   private final PageSet found = new PageSet(PAGES);
   private final DirtyPages pages = new DirtyPages(PAGES);
 
@@ -54,9 +55,12 @@ public class RingBenchmark {
     for (int i = 0; i < ENTRIES; i++) {
       Memory.putIntRelease(entries + i * DirtyRing.ENTRY_BYTES + FLAGS, DIRTY);
     }
-    for (long entry = ring.peek(); entry != DirtyRing.NONE; entry = ring.peek()) {
-      found.add(DirtyRing.page(entry));
-      ring.take();
+    for (int count = ring.peek(taken); count > 0; count = ring.peek(taken)) {
+      for (int i = 0; i < count; i++) {
+        taken[i] = DirtyRing.page(taken[i]);
+      }
+      found.addEach(taken, count);
+      ring.take(count);
     }
     pages.clear();
     found.moveTo(pages);

@@ -49,6 +49,26 @@ public final class PageSet {
     }
   }
 
+  /** Adds the first {@code pageCount} of these, as {@link #add} does. */
+  public void addEach(long[] some, int pageCount) {
+    int listedCount = count; // and not the field: the compiler would write it back and read it again for each page
+    for (int i = 0; i < pageCount; i++) {
+      int word = (int) (some[i] >>> 6);
+      long bit = 1L << some[i];
+      long before = bits[word];
+      if ((before & bit) != 0) {
+        continue;
+      }
+      bits[word] = before | bit;
+      if (listedCount < listed.length && !overflown) {
+        listed[listedCount++] = (int) some[i];
+      } else {
+        overflown = true;
+      }
+    }
+    count = listedCount;
+  }
+
   boolean contains(long page) {
     return (bits[(int) (page >>> 6)] & 1L << page) != 0;
   }
@@ -95,10 +115,9 @@ public final class PageSet {
   }
 
   private boolean moveListed(DirtyPages into) {
-    int moved = 0;
-    while (moved < count && into.add(listed[moved], 1)) {
-      int page = listed[moved++];
-      bits[page >>> 6] &= ~(1L << page);
+    int moved = into.addEach(listed, count);
+    for (int i = 0; i < moved; i++) {
+      bits[listed[i] >>> 6] &= ~(1L << listed[i]);
     }
     System.arraycopy(listed, moved, listed, 0, count - moved);
     count -= moved;

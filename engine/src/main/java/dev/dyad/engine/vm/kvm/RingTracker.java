@@ -15,6 +15,8 @@ import org.jspecify.annotations.Nullable;
  * whose ring is full empties all rings into {@code pending} itself and goes on; the guest does not wait for the epoch's end.
  */
 final class RingTracker implements DirtyTracker {
+  private static final int BATCH = 256;
+
   private final KvmVm vm;
   private final GuestRam ram;
   private final DirtyRing[] rings;
@@ -24,6 +26,9 @@ final class RingTracker implements DirtyTracker {
 
   /** Guarded by this. */
   private final @Nullable HotPages hot;
+
+  /** Entries of a ring, and then their pages, a part of them at a time. Guarded by this. */
+  private final long[] found = new long[BATCH];
 
   private volatile long ringFullCount;
   private long entries;
@@ -95,20 +100,29 @@ final class RingTracker implements DirtyTracker {
     int taken = 0;
     for (int i = 0; i < rings.length; i++) {
       DirtyRing ring = rings[i];
-      for (long entry = ring.peek(); entry != DirtyRing.NONE; entry = ring.peek()) {
-        long page = ram.firstPage(DirtyRing.slot(entry)) + DirtyRing.page(entry);
-        pending.add(page);
-        if (hot != null && hot.keeps(page)) {
-          ring.takeUnprotected();
-        } else {
-          ring.take();
+      for (int count = ring.peek(found); count > 0; count = ring.peek(found)) {
+        for (int at = 0; at < count; at++) {
+          found[at] = ram.firstPage(DirtyRing.slot(found[at])) + DirtyRing.page(found[at]);
         }
-        taken++;
+        pending.addEach(found, count);
+        if (hot != null) {
+          leaveWritable(hot, ring, count);
+        }
+        ring.take(count);
+        taken += count;
       }
     }
     entries += taken;
     if (taken > 0) {
       NativeException.check(vm.resetDirtyRings(), "KVM_RESET_DIRTY_RINGS", "");
+    }
+  }
+
+  private void leaveWritable(HotPages some, DirtyRing ring, int count) {
+    for (int at = 0; at < count; at++) {
+      if (some.keeps(found[at])) {
+        ring.leaveWritable(at);
+      }
     }
   }
 
