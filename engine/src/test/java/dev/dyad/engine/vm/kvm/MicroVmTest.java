@@ -26,7 +26,7 @@ class MicroVmTest {
   void shouldPrintAndSwitchItselfOff() {
     StringBuffer console = new StringBuffer();
     try (MicroVm machine = new MicroVm(Rig.config(2), c -> console.append((char) c), MachineListener.NONE)) {
-      BuiltinGuest image = BuiltinGuest.of(GuestPattern.random(500, 7).withStopAfter(20_000)).withPowerOffWhenDone(true);
+      BuiltinGuest image = BuiltinGuest.of(GuestPattern.random(500, 7).withStopAfter(Rig.amount(20_000))).withPowerOffWhenDone(true);
       machine.boot(image);
       machine.resume();
       Rig.await("power off", () -> machine.power() != PowerState.ON);
@@ -40,7 +40,7 @@ class MicroVmTest {
   @ParameterizedTest
   @ValueSource(ints = {1, 2, 4, 8})
   void shouldEndInTheSameChecksumHoweverOftenItIsPaused(int vcpus) {
-    BuiltinGuest image = Rig.worker(300, true, 100_000, 3);
+    BuiltinGuest image = Rig.worker(300, true, Rig.amount(100_000), 3);
     long expected = Rig.undisturbed(Rig.config(vcpus), image);
     try (Rig rig = new Rig(Rig.config(vcpus), image)) {
       int pauses = 0;
@@ -52,7 +52,7 @@ class MicroVmTest {
       }
       assertEquals(expected, rig.guest.checksum(), "after " + pauses + " pauses");
     }
-    assertNotEquals(expected, Rig.undisturbed(Rig.config(vcpus), Rig.worker(300, true, 100_000, 4)));
+    assertNotEquals(expected, Rig.undisturbed(Rig.config(vcpus), Rig.worker(300, true, Rig.amount(100_000), 4)));
   }
 
   @Test

@@ -32,7 +32,7 @@ class ReplicaTest {
   void shouldHoldEveryPageOfEveryEpoch(Tracker tracker, int vcpus, int epochs) {
     SplittableRandom random = new SplittableRandom(vcpus);
     MicroVmConfig config = Rig.config(vcpus).withTracker(tracker);
-    int left = epochs;
+    int left = Rig.amount(epochs);
     while (left > 0) {
       GuestPattern pattern = pattern(random, vcpus);
       int part = Math.min(left, 50);
@@ -81,7 +81,7 @@ class ReplicaTest {
     try (Rig rig = new Rig(config, BuiltinGuest.of(GuestPattern.random(4_000 / vcpus, 5)).withQuiet(true));
         Mapping replica = Mapping.anonymous(Rig.MEMORY)) {
       rig.copyAll(replica.hostVirt());
-      for (int epoch = 0; epoch < 20; epoch++) {
+      for (int epoch = 0; epoch < Rig.amount(20); epoch++) {
         long full = rig.machine.ringFullCount();
         rig.primary.resume();
         Rig.await("a full ring", () -> rig.machine.ringFullCount() > full);
@@ -99,7 +99,7 @@ class ReplicaTest {
         Mapping copies = Mapping.anonymous(Rig.MEMORY)) {
       rig.copyAll(replica.hostVirt());
       DirtyPages few = new DirtyPages(37);
-      for (int epoch = 0; epoch < 10; epoch++) {
+      for (int epoch = 0; epoch < Rig.amount(10); epoch++) {
         rig.primary.resume();
         sleepMicros(2000);
         rig.primary.pause();
@@ -129,7 +129,7 @@ class ReplicaTest {
         Mapping copies = Mapping.anonymous(Rig.MEMORY)) {
       rig.copyAll(replica.hostVirt());
       DirtyPages early = new DirtyPages(1 << 14);
-      for (int epoch = 0; epoch < 50; epoch++) {
+      for (int epoch = 0; epoch < Rig.amount(50); epoch++) {
         rig.primary.resume();
         for (int scan = 0; scan < 3; scan++) {
           early.clear();

@@ -42,7 +42,8 @@ class ResumeTest {
 
   @ParameterizedTest
   @CsvSource({"1, PERIODIC, 24", "2, DEADLINE, 12", "4, PERIODIC, 12", "8, DEADLINE, 6"})
-  void shouldEndAsIfNothingHadHappenedHoweverOftenItIsKilled(int vcpus, Timer timer, int kills) {
+  void shouldEndAsIfNothingHadHappenedHoweverOftenItIsKilled(int vcpus, Timer timer, int usualKills) {
+    int kills = Rig.amount(usualKills);
     SplittableRandom random = new SplittableRandom(17 + vcpus);
     MicroVmConfig config = Rig.config(vcpus);
     // Paced by ticks: a clock that dies on the way stops the guest for good.
@@ -146,7 +147,7 @@ class ResumeTest {
         sleepMicros(1000);
         if (status.writes(0) != writes) {
           writes = status.writes(0);
-          stillUntil = System.nanoTime() + STILL_NS;
+          stillUntil = System.nanoTime() + Rig.patient(STILL_NS);
         } else if (System.nanoTime() > stillUntil) {
           return 0;
         }
@@ -243,7 +244,7 @@ class ResumeTest {
         MicroVm other = new MicroVm(Rig.config(2), c -> {}, MachineListener.NONE)) {
       rig.seal();
       int refused = 0;
-      for (int round = 0; round < 300; round++) {
+      for (int round = 0; round < Rig.amount(300); round++) {
         Memory.copy(rig.stateVirt(), broken.hostVirt(), rig.stateBytes);
         for (int harm = 1 + random.nextInt(8); harm > 0; harm--) {
           Memory.putByte(broken.hostVirt() + random.nextInt(rig.stateBytes), (byte) random.nextInt());

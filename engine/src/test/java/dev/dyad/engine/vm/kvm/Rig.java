@@ -21,6 +21,12 @@ final class Rig implements AutoCloseable {
   static final long MEMORY = 32L << 20;
   private static final int SNAPSHOT_PAGES = 16384;
 
+  /** How much a test does of what it usually does (epochs, kills, writes). A slow machine does less; what is checked of each is the same. */
+  private static final double AMOUNT = Double.parseDouble(System.getProperty("dyad.kvm.amount", "1"));
+
+  /** How long a test waits before it calls something not done or standing still, as a multiple of the usual. */
+  private static final int PATIENCE = Integer.getInteger("dyad.kvm.patience", 1);
+
   final MicroVm machine;
   final KvmPrimary primary;
   final BuiltinGuestStatus guest;
@@ -33,6 +39,14 @@ final class Rig implements AutoCloseable {
   static void requireKvm() {
     String reason = Kvm.unusable();
     assumeTrue(reason.isEmpty(), reason);
+  }
+
+  static int amount(int usual) {
+    return (int) Math.ceil(usual * AMOUNT);
+  }
+
+  static long patient(long usual) {
+    return usual * PATIENCE;
   }
 
   static MicroVmConfig config(int vcpus) {
@@ -59,10 +73,10 @@ final class Rig implements AutoCloseable {
   }
 
   static void await(String what, BooleanSupplier condition) {
-    long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+    long end = System.nanoTime() + patient(TimeUnit.SECONDS.toNanos(60));
     while (!condition.getAsBoolean()) {
       if (System.nanoTime() > end) {
-        fail("waited 60 s for " + what);
+        fail("waited " + 60 * PATIENCE + " s for " + what);
       }
       try {
         Thread.sleep(1);

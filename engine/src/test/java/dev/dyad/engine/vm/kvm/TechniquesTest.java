@@ -37,7 +37,7 @@ class TechniquesTest {
         Mapping truth = Mapping.anonymous(Rig.MEMORY);
         Mapping late = Mapping.anonymous(Rig.MEMORY);
         Mapping state = Mapping.anonymous(1 << 20)) {
-      for (int epoch = 0; epoch < 100; epoch++) {
+      for (int epoch = 0; epoch < Rig.amount(100); epoch++) {
         long rounds = rig.guest.rounds(0);
         rig.primary.resume();
         Rig.await("a round", () -> rig.guest.rounds(0) > rounds + 1);
@@ -70,7 +70,7 @@ class TechniquesTest {
         Mapping replica = Mapping.anonymous(Rig.MEMORY)) {
       rig.copyAll(replica.hostVirt());
       int most = 0;
-      for (int epoch = 0; epoch < 300; epoch++) {
+      for (int epoch = 0; epoch < Rig.amount(300); epoch++) {
         long writes = rig.guest.writes(0);
         rig.primary.resume();
         Rig.await("some writes", () -> rig.guest.writes(0) > writes + 500);
