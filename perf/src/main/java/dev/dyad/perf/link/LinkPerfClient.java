@@ -18,10 +18,10 @@ import java.net.ConnectException;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Consumer;
 
 /**
@@ -43,30 +43,39 @@ final class LinkPerfClient implements AutoCloseable {
 
   /** In turn, the best of each: one run of some milliseconds hits a disturbance of the host or does not. */
   private static final int POST_RUNS = 3;
+  private static final int COMMIT_RUNS = 3;
 
   private final String peer;
   private final String device;
   private final int gidIndex;
+  private final int mtuBytes;
   private final RdmaConfig config;
   private final double seconds;
   private final Socket socket;
   private final BufferedReader in;
   private final PrintWriter out;
   private final Mapping control = Mapping.anonymous(Mapping.PAGE_BYTES);
-  private final LinkIdle idle;
+  private final boolean busyPoll;
+  private final Set<Part> parts;
   private final Consumer<Map<String, Object>> told;
   private final List<Map<String, Object>> cases = new ArrayList<>();
   private long allocated;
 
-  /** @param told is given each case when it has been measured */
-  LinkPerfClient(String peer, String device, int gidIndex, RdmaConfig config, boolean busyPoll, double seconds, Consumer<Map<String, Object>> told) throws IOException {
+  /**
+   * @param parts what is measured
+   * @param told is given each case when it has been measured
+   */
+  LinkPerfClient(String peer, String device, int gidIndex, int mtuBytes, RdmaConfig config, boolean busyPoll, double seconds, Set<Part> parts,
+      Consumer<Map<String, Object>> told) throws IOException {
+    this.mtuBytes = mtuBytes;
+    this.parts = parts;
     this.told = told;
     this.peer = peer;
     this.device = device;
     this.gidIndex = gidIndex;
     this.config = config;
     this.seconds = seconds;
-    idle = new LinkIdle(busyPoll);
+    this.busyPoll = busyPoll;
     socket = connect(peer);
     in = new BufferedReader(new InputStreamReader(socket.getInputStream(), StandardCharsets.UTF_8));
     out = new PrintWriter(socket.getOutputStream(), true, StandardCharsets.UTF_8);
@@ -87,6 +96,36 @@ final class LinkPerfClient implements AutoCloseable {
   }
 
   Map<String, Object> measure() throws IOException {
+    if (parts.contains(Part.post)) {
+      measurePosting();
+    }
+    double bandwidth = 0;
+    if (parts.contains(Part.bandwidth) || parts.contains(Part.pages)) {
+      for (int bytes : new int[] {4096, 65536}) {
+        bandwidth = perftestBandwidth(bytes);
+        if (parts.contains(Part.bandwidth)) {
+          add("bandwidth", bytes, ourBandwidth(bytes), bandwidth);
+        }
+      }
+    }
+    if (parts.contains(Part.commit)) {
+      for (int bytes : new int[] {8, 4096}) {
+        measureCommit(bytes);
+      }
+    }
+    if (parts.contains(Part.pages)) {
+      for (int pages : new int[] {100, 1000}) {
+        int bytes = pages * 4096;
+        add("commit", bytes, ourCommit(bytes, busyPoll, WARM_UP_SECONDS).median(), bytes / bandwidth);
+      }
+    }
+    Map<String, Object> report = new LinkedHashMap<>();
+    report.put("cases", cases);
+    report.put("allocatedBytes", allocated);
+    return report;
+  }
+
+  private void measurePosting() throws IOException {
     PostCost posting = new PostCost(device, gidIndex);
     double java = Double.MAX_VALUE;
     double c = Double.MAX_VALUE;
@@ -95,28 +134,42 @@ final class LinkPerfClient implements AutoCloseable {
       c = Math.min(c, posting.inC());
     }
     add("post", PostCost.BYTES, java, c);
-    double[] bandwidths = new double[2];
-    int[] sizes = {4096, 65536};
-    for (int i = 0; i < sizes.length; i++) {
-      bandwidths[i] = perftestBandwidth(sizes[i]);
-      add("bandwidth", sizes[i], ourBandwidth(sizes[i]), bandwidths[i]);
+  }
+
+  /**
+   * Like beside like, in turn, the middle run of each: threads that spin beside perftest's, which do; threads that sleep beside ibv_rc_pingpong's, which wait for events. Of those there are
+   * averages only.
+   */
+  private void measureCommit(int bytes) throws IOException {
+    Times[] ours = new Times[COMMIT_RUNS];
+    Times[] theirs = new Times[COMMIT_RUNS];
+    double[] asleepOurs = new double[COMMIT_RUNS];
+    double[] asleepTheirs = new double[COMMIT_RUNS];
+    for (int i = 0; i < COMMIT_RUNS; i++) {
+      double warmUp = i == 0 ? WARM_UP_SECONDS : WARM_UP_SECONDS / 4;
+      theirs[i] = perftestLatency("ib_write_lat", bytes).plus(perftestLatency("ib_send_lat", ACK_BYTES));
+      ours[i] = ourCommit(bytes, true, warmUp);
+      asleepOurs[i] = ourCommit(bytes, false, warmUp).average();
+      asleepTheirs[i] = (pingPong(bytes) + pingPong(ACK_BYTES)) / 2;
     }
-    double ack = perftestLatency("ib_send_lat", ACK_BYTES);
-    for (int bytes : new int[] {8, 4096}) {
-      double one = perftestLatency("ib_write_lat", bytes);
-      add("commit", bytes, ourCommit(bytes), one + ack);
-    }
-    for (int pages : new int[] {100, 1000}) {
-      int bytes = pages * 4096;
-      add("commit", bytes, ourCommit(bytes), bytes / bandwidths[1]);
-    }
-    Map<String, Object> report = new LinkedHashMap<>();
-    report.put("cases", cases);
-    report.put("allocatedBytes", allocated);
-    return report;
+    add("commit", bytes, Times.middle(ours), Times.middle(theirs));
+    add("commit asleep", bytes, Times.middle(asleepOurs), Times.middle(asleepTheirs));
   }
 
   private void add(String op, int bytes, double ours, double theirs) {
+    tell(row(op, bytes, ours, theirs));
+  }
+
+  private void add(String op, int bytes, Times ours, Times theirs) {
+    Map<String, Object> one = row(op, bytes, ours.median(), theirs.median());
+    one.put("oursP99", rounded(ours.p99()));
+    one.put("peerP99", rounded(theirs.p99()));
+    one.put("oursMax", rounded(ours.max()));
+    one.put("peerMax", rounded(theirs.max()));
+    tell(one);
+  }
+
+  private static Map<String, Object> row(String op, int bytes, double ours, double theirs) {
     Map<String, Object> one = new LinkedHashMap<>();
     one.put("op", op);
     one.put("bytes", bytes);
@@ -124,8 +177,12 @@ final class LinkPerfClient implements AutoCloseable {
     one.put("ours", rounded(ours));
     one.put("peer", rounded(theirs));
     one.put("ratio", Math.round(ours / theirs * 1000) / 1000.0);
-    cases.add(one);
-    told.accept(one);
+    return one;
+  }
+
+  private void tell(Map<String, Object> row) {
+    cases.add(row);
+    told.accept(row);
   }
 
   private static double rounded(double value) {
@@ -140,12 +197,26 @@ final class LinkPerfClient implements AutoCloseable {
     return row[3] * (1 << 20) / 1e6;
   }
 
-  /** @return µs one way, typical */
-  private double perftestLatency(String program, int bytes) throws IOException {
-    return perftest(program, List.of("-s", String.valueOf(bytes), "-n", "1000"))[4];
+  /** @return one way */
+  private Times perftestLatency(String program, int bytes) throws IOException {
+    double[] row = perftest(program, List.of("-s", String.valueOf(bytes), "-n", "1000"));
+    return new Times(row[4], row[5], row[7], row[3]);
+  }
+
+  /** @return µs there and back, on average */
+  private double pingPong(int bytes) throws IOException {
+    return with(Perftest.PING_PONG, List.of("-e", "-m", String.valueOf(mtuBytes), "-s", String.valueOf(bytes), "-n", "1000"), Perftest::roundTrip);
   }
 
   private double[] perftest(String program, List<String> options) throws IOException {
+    return with(program, options, Perftest::row);
+  }
+
+  private interface Program<T> {
+    T run(ProcessBuilder client) throws IOException;
+  }
+
+  private <T> T with(String program, List<String> options, Program<T> run) throws IOException {
     ask(program + " " + String.join(" ", options));
     List<String> withPeer = new ArrayList<>(options);
     withPeer.add(peer);
@@ -153,9 +224,9 @@ final class LinkPerfClient implements AutoCloseable {
     for (int i = 0; i < 20; i++) {
       sleep(500);
       try {
-        double[] row = Perftest.row(Perftest.command(program, device, gidIndex, LinkPerfServer.PERFTEST_PORT, withPeer));
+        T result = run.run(Perftest.command(program, device, gidIndex, LinkPerfServer.PERFTEST_PORT, withPeer));
         await("ended");
-        return row;
+        return result;
       } catch (IOException e) {
         last = e; // the server may not listen yet
       }
@@ -165,18 +236,19 @@ final class LinkPerfClient implements AutoCloseable {
 
   // ---- ours
 
-  private interface Measurement {
-    double of(ReplicationLink link);
+  private interface Measurement<T> {
+    T of(ReplicationLink link, LinkIdle idle);
   }
 
-  /** @param how {@code link}: each arrival is acknowledged, {@code stream}: the ring is let go of, no more */
-  private double withLink(String how, Measurement measurement) throws IOException {
-    ask(how);
+  /** @param how {@link LinkPerfServer#COMMITS}: each arrival is acknowledged, {@link LinkPerfServer#STREAM}: the ring is let go of, no more */
+  private <T> T withLink(String how, boolean spins, Measurement<T> measurement) throws IOException {
+    ask(how + (spins ? LinkPerfServer.SPINNING : ""));
     PeerSocket session = PeerSocket.connect(SocketAddress.inet(peer, LinkPerfServer.LINK_PORT), LinkPerfServer.SETUP);
-    double result;
+    T result;
     lastPublished = 0;
-    try (ReplicationLink link = new RdmaSetup(session, LinkPerfServer.RING_BYTES, config).sendingEnd()) {
-      result = measurement.of(link);
+    try (ReplicationLink link = new RdmaSetup(session, LinkPerfServer.RING_BYTES, config).sendingEnd();
+        LinkIdle idle = new LinkIdle(spins)) {
+      result = measurement.of(link, idle);
       if (!link.isUp()) {
         throw new IOException("the link went down: " + link.failure() + "; the other host: " + in.readLine());
       }
@@ -186,8 +258,8 @@ final class LinkPerfClient implements AutoCloseable {
   }
 
   private double ourBandwidth(int bytes) throws IOException {
-    return withLink(LinkPerfServer.STREAM, link -> {
-      stream(link, 0, bytes, WARM_UP_SECONDS);
+    return withLink(LinkPerfServer.STREAM, busyPoll, (link, idle) -> {
+      stream(link, idle, 0, bytes, WARM_UP_SECONDS);
       long best = Long.MAX_VALUE;
       long moved = 0;
       double nanos = 0;
@@ -196,7 +268,7 @@ final class LinkPerfClient implements AutoCloseable {
         long asking = askingAllocates();
         long before = allocatedBytes();
         long start = System.nanoTime();
-        moved += stream(link, from, bytes, seconds / WINDOWS) - from;
+        moved += stream(link, idle, from, bytes, seconds / WINDOWS) - from;
         nanos += System.nanoTime() - start;
         best = Math.min(best, allocatedBytes() - before - asking);
       }
@@ -208,7 +280,7 @@ final class LinkPerfClient implements AutoCloseable {
   private long lastPublished;
 
   /** Publishes piece after piece as fast as the ring has room; ends when all has been acknowledged. @return the position reached */
-  private long stream(ReplicationLink link, long from, int bytes, double forSeconds) {
+  private long stream(ReplicationLink link, LinkIdle idle, long from, int bytes, double forSeconds) {
     long position = from;
     long start = System.nanoTime();
     while (link.isUp() && System.nanoTime() - start < forSeconds * 1e9) {
@@ -226,31 +298,30 @@ final class LinkPerfClient implements AutoCloseable {
     return position;
   }
 
-  /** @return µs from publishing to the acknowledgement of all of it, median */
-  private double ourCommit(int bytes) throws IOException {
+  /** @return from publishing to the acknowledgement of all of it */
+  private Times ourCommit(int bytes, boolean spins, double warmUpSeconds) throws IOException {
     int rounds = bytes > 65536 ? 10 : 200;
-    return withLink(LinkPerfServer.COMMITS, link -> {
+    return withLink(LinkPerfServer.COMMITS, spins, (link, idle) -> {
       double[] times = new double[WINDOWS * rounds];
       long start = System.nanoTime();
-      while (link.isUp() && System.nanoTime() - start < WARM_UP_SECONDS * 1e9) {
-        commit(link, bytes);
+      while (link.isUp() && System.nanoTime() - start < warmUpSeconds * 1e9) {
+        commit(link, idle, bytes);
       }
       long best = Long.MAX_VALUE;
       for (int window = 0; window < WINDOWS; window++) {
         long asking = askingAllocates();
         long before = allocatedBytes();
         for (int i = 0; i < rounds; i++) {
-          times[window * rounds + i] = commit(link, bytes);
+          times[window * rounds + i] = commit(link, idle, bytes);
         }
         best = Math.min(best, allocatedBytes() - before - asking);
       }
       allocated += best;
-      Arrays.sort(times);
-      return times[times.length / 2];
+      return Times.of(times);
     });
   }
 
-  private double commit(ReplicationLink link, int bytes) {
+  private double commit(ReplicationLink link, LinkIdle idle, int bytes) {
     long start = System.nanoTime();
     lastPublished += bytes;
     link.publish(lastPublished);
@@ -304,6 +375,5 @@ final class LinkPerfClient implements AutoCloseable {
     out.println("bye");
     socket.close();
     control.close();
-    idle.close();
   }
 }

@@ -1,6 +1,7 @@
 package dev.dyad.perf.link;
 
 import dev.dyad.bindings.verbs.Gid;
+import dev.dyad.bindings.verbs.PortState;
 import dev.dyad.bindings.verbs.RdmaContext;
 import dev.dyad.bindings.verbs.RdmaDevice;
 import dev.dyad.bindings.verbs.Verbs;
@@ -13,8 +14,10 @@ import java.io.IOException;
 import java.io.PrintStream;
 import java.net.InetAddress;
 import java.time.Duration;
+import java.util.EnumSet;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -38,16 +41,20 @@ public final class LinkPerfCommand implements Callable<Integer> {
   @Option(names = "--queue-pairs", defaultValue = "1", description = "of the link (default: ${DEFAULT-VALUE})")
   private int queuePairs;
 
-  @Option(names = "--busy-poll", description = "our link's threads spin instead of sleeping, as with the same option of a node; for hosts with processors to spare")
+  @Option(names = "--busy-poll",
+      description = "our link's threads spin instead of sleeping, as with the same option of a node; for hosts with processors to spare. Small commits are measured both ways")
   private boolean busyPoll;
 
   @Option(names = "--seconds", defaultValue = "2", description = "for each figure of bandwidth (default: ${DEFAULT-VALUE})")
   private double seconds;
 
+  @Option(names = "--only", split = ",", paramLabel = "PART", description = "of ${COMPLETION-CANDIDATES}; may be given more than once (default: all)")
+  private Set<Part> only = EnumSet.allOf(Part.class);
+
   @Option(names = "-o", paramLabel = "FORMAT", defaultValue = "text", description = "text or json")
   private OutputFormat format = OutputFormat.text;
 
-  private record Place(String device, int gidIndex) {}
+  private record Place(String device, int gidIndex, int mtuBytes) {}
 
   @Override
   public Integer call() throws IOException {
@@ -57,13 +64,13 @@ public final class LinkPerfCommand implements Callable<Integer> {
     Place place = place(address);
     RdmaConfig config = RdmaConfig.standard().withTimes(17, Duration.ofMillis(200), Duration.ofSeconds(10)).withQueuePairs(queuePairs, 1 << 16);
     if (listen || "2".equals(System.getenv("LAB_NUMBER"))) {
-      new LinkPerfServer(address, place.device, place.gidIndex, config, busyPoll).serve();
+      new LinkPerfServer(address, place.device, place.gidIndex, config).serve();
       return ExitCode.OK;
     }
     // The figures as they come; a program gets the object alone on its standard output, at the end.
     PrintStream rows = format == OutputFormat.json ? System.err : System.out;
-    rows.printf("%-10s %9s %12s %12s %7s%n", "", "bytes", "ours", "perftest", "ratio");
-    try (LinkPerfClient client = new LinkPerfClient(String.valueOf(peer), place.device, place.gidIndex, config, busyPoll, seconds, row -> print(rows, row))) {
+    rows.printf("%-13s %9s %12s %12s %7s%n", "", "bytes", "ours", "perftest", "ratio");
+    try (LinkPerfClient client = new LinkPerfClient(String.valueOf(peer), place.device, place.gidIndex, place.mtuBytes, config, busyPoll, seconds, only, row -> print(rows, row))) {
       Map<String, Object> report = client.measure();
       rows.println("allocated while measuring: " + report.get("allocatedBytes") + " bytes");
       if (format == OutputFormat.json) {
@@ -81,7 +88,7 @@ public final class LinkPerfCommand implements Callable<Integer> {
       try (RdmaContext device = RdmaContext.open(found.name())) {
         Optional<Gid> gid = device.gidOf(InetAddress.getByName(address));
         if (gid.isPresent()) {
-          return new Place(found.name(), gid.get().index());
+          return new Place(found.name(), gid.get().index(), PortState.mtuBytes(device.port(gid.get().port()).activeMtu()));
         }
       }
     }
@@ -89,7 +96,10 @@ public final class LinkPerfCommand implements Callable<Integer> {
   }
 
   private static void print(PrintStream to, Map<String, Object> row) {
-    to.printf("%-10s %9s %12s %12s %7s  %s%n", row.get("op"), row.get("bytes"), row.get("ours"), row.get("peer"), row.get("ratio"), row.get("unit"));
+    String rare = row.containsKey("oursP99")
+        ? String.format("  p99 %s / %s, max %s / %s", row.get("oursP99"), row.get("peerP99"), row.get("oursMax"), row.get("peerMax"))
+        : "";
+    to.printf("%-13s %9s %12s %12s %7s  %s%s%n", row.get("op"), row.get("bytes"), row.get("ours"), row.get("peer"), row.get("ratio"), row.get("unit"), rare);
     to.flush();
   }
 }

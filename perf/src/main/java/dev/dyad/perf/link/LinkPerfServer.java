@@ -32,6 +32,9 @@ final class LinkPerfServer {
   static final String COMMITS = "commits";
   static final String STREAM = "stream";
 
+  /** Added to either: the thread that drives the link spins, else it sleeps. */
+  static final String SPINNING = " spinning";
+
   static final int PORT = 14_800;
   static final int LINK_PORT = 14_801;
   static final int PERFTEST_PORT = 14_802;
@@ -42,10 +45,8 @@ final class LinkPerfServer {
   private final String device;
   private final int gidIndex;
   private final String address;
-  private final boolean busyPoll;
 
-  LinkPerfServer(String address, String device, int gidIndex, RdmaConfig config, boolean busyPoll) {
-    this.busyPoll = busyPoll;
+  LinkPerfServer(String address, String device, int gidIndex, RdmaConfig config) {
     this.address = address;
     this.device = device;
     this.gidIndex = gidIndex;
@@ -61,8 +62,8 @@ final class LinkPerfServer {
           BufferedReader in = new BufferedReader(new InputStreamReader(client.getInputStream(), StandardCharsets.UTF_8));
           PrintWriter out = new PrintWriter(client.getOutputStream(), true, StandardCharsets.UTF_8)) {
         for (@Nullable String line = in.readLine(); line != null && !line.equals("bye"); line = in.readLine()) {
-          if (line.equals(COMMITS) || line.equals(STREAM)) {
-            takeLink(out, line.equals(COMMITS));
+          if (line.startsWith(COMMITS) || line.startsWith(STREAM)) {
+            takeLink(out, line.startsWith(COMMITS), line.endsWith(SPINNING));
           } else {
             List<String> words = List.of(line.split(" "));
             runPerftest(words, out);
@@ -73,7 +74,7 @@ final class LinkPerfServer {
   }
 
   private void runPerftest(List<String> words, PrintWriter out) throws IOException {
-    if (!words.getFirst().matches("ib_write_bw|ib_write_lat|ib_send_lat")) {
+    if (!words.getFirst().matches("ib_write_bw|ib_write_lat|ib_send_lat|" + Perftest.PING_PONG)) {
       throw new IOException("the client asks for " + words.getFirst() + ", which is no program of ours to start");
     }
     Process server = Perftest.command(words.getFirst(), device, gidIndex, PERFTEST_PORT, words.subList(1, words.size()))
@@ -90,12 +91,12 @@ final class LinkPerfServer {
     out.println("ended");
   }
 
-  private void takeLink(PrintWriter out, boolean acknowledges) throws IOException {
+  private void takeLink(PrintWriter out, boolean acknowledges, boolean spins) throws IOException {
     try (FileDescriptor listener = Sockets.listen(SocketAddress.inet(address, LINK_PORT), 1)) {
       out.println("started");
       PeerSocket peer = new PeerSocket(FileDescriptor.adopt(Sockets.accept(listener.fd(), 0)), SETUP);
       try (ReplicaLink link = new RdmaSetup(peer, RING_BYTES, config).receivingEnd();
-          LinkIdle idle = new LinkIdle(busyPoll);
+          LinkIdle idle = new LinkIdle(spins);
           Mapping control = Mapping.anonymous(Mapping.PAGE_BYTES)) {
         take(link, acknowledges, control.hostVirt(), idle);
         out.println("ended " + link.failure());
