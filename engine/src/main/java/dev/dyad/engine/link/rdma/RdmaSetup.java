@@ -153,7 +153,7 @@ public final class RdmaSetup {
     }
     InetAddress local = Sockets.localAddress(peer.fd()).toInet().getAddress();
     String problem = "";
-    for (RdmaDevice candidate : candidates()) {
+    for (RdmaDevice candidate : candidates(RdmaDevice.list(), config)) {
       try {
         VerbsPort port = open(candidate, local, ring, isReceiving);
         if (port != null) {
@@ -187,8 +187,8 @@ public final class RdmaSetup {
   }
 
   /** The configured device, else all: first those of the wanted NUMA node, then those on any, so that with two of one address the real one is taken. */
-  private List<RdmaDevice> candidates() {
-    List<RdmaDevice> devices = new ArrayList<>(RdmaDevice.list());
+  static List<RdmaDevice> candidates(List<RdmaDevice> all, RdmaConfig config) {
+    List<RdmaDevice> devices = new ArrayList<>(all);
     devices.removeIf(device -> !config.device().isEmpty() && !device.name().equals(config.device()));
     devices.sort(Comparator.comparingInt(device -> device.numaNode() < 0 ? 2 : device.numaNode() == config.numaNode() ? 0 : 1));
     return devices;

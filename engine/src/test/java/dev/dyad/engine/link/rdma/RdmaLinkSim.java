@@ -133,6 +133,70 @@ final class RdmaLinkSim {
   }
 
   @Test
+  void shouldAnswerWhatHasWokenItBeforeItLooksAtAnythingElse() {
+    // Time stands still: nothing is due.
+    var pair = RdmaPairs.simulated(5, RING_BYTES, RdmaPairs.calm(), false, () -> 0);
+    var port = (SimPort) ((RdmaEnd) pair.receiver()).port;
+    for (int i = 1; i <= 100; i++) {
+      while (!pair.receiver().prepareToWait()) {
+        pair.receiver().poll();
+      }
+      int before = port.disarmed;
+      if (i == 100) {
+        port.happen("port error");
+      }
+      pair.sender().publish(8L * i);
+      pair.sender().poll();
+      assertTrue(pair.receiver().poll() > 0);
+      assertEquals(8L * i, pair.receiver().received());
+      assertEquals(before, port.disarmed, "a system call before the answer");
+      assertEquals(0, port.eventsLookedFor, "a system call before the answer");
+      assertTrue(pair.receiver().isUp());
+      pair.receiver().release(8L * i);
+    }
+    // But each wait begins with a bell that is silent.
+    assertTrue(port.disarmed >= 99, "taken " + port.disarmed);
+    for (int i = 0; i < 10 && pair.receiver().isUp(); i++) {
+      if (pair.receiver().prepareToWait()) {
+        pair.receiver().poll();
+      }
+    }
+    assertEquals("port error", pair.receiver().failure());
+    pair.sender().close();
+    pair.receiver().close();
+  }
+
+  @Test
+  void shouldEndByWhatHappensToThePortWithinItsBoundAlsoWhenThereIsAlwaysSomethingToDo() {
+    var clock = new AtomicLong();
+    var pair = RdmaPairs.simulated(6, RING_BYTES, RdmaPairs.calm(), false, clock::get);
+    var port = (SimPort) ((RdmaEnd) pair.receiver()).port;
+    long happened = 0;
+    long idle = 0;
+    for (long position = 8; pair.receiver().isUp(); position += 8) {
+      assertTrue(clock.addAndGet(100_000) < 1_000_000_000, "still up after a second");
+      if (happened == 0 && clock.get() > 100_000_000) {
+        happened = clock.get();
+        port.happen("port error");
+      }
+      pair.sender().publish(position);
+      for (int work = 0; work == 0 && pair.receiver().isUp() && pair.sender().isUp(); ) {
+        pair.sender().poll();
+        // Only a receiver that has something to do is let run.
+        port.letArrive();
+        work = pair.receiver().poll();
+        idle += work == 0 ? 1 : 0;
+      }
+      pair.receiver().release(pair.receiver().received());
+    }
+    assertEquals("port error", pair.receiver().failure());
+    assertTrue(clock.get() - happened <= 5_200_000, "ended after " + (clock.get() - happened) / 1000 + " us");
+    assertEquals(0, idle, "the receiver was to be busy");
+    pair.sender().close();
+    pair.receiver().close();
+  }
+
+  @Test
   void shouldNeverFindAReceiverThatIsNotReady() {
     for (int seed = 0; seed < 10; seed++) {
       var pair = RdmaPairs.simulated(seed, RING_BYTES, RdmaPairs.calm().withQueuePairs(1 + seed % 3, 4096));

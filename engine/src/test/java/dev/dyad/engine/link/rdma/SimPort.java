@@ -34,6 +34,7 @@ final class SimPort implements RdmaPort {
   private final boolean breaksOrder;
   private final Mapping messages;
   private final EventFd bell = new EventFd();
+  private final EventFd events = new EventFd();
 
   private final List<Deque<Send>> filled = new ArrayList<>();
   private final List<Deque<Send>> travelling = new ArrayList<>();
@@ -49,7 +50,13 @@ final class SimPort implements RdmaPort {
   private boolean revoked;
   private boolean closed;
   private boolean isLossy;
+  private String event = "";
   int receiverNotReady;
+
+  /** How often notifications were taken, and events looked for after the descriptor said that there are some. */
+  int disarmed;
+
+  int eventsLookedFor;
 
   SimPort(long seed, StagingRing ring, RdmaConfig config, boolean breaksOrder) {
     random = new Random(seed);
@@ -75,6 +82,19 @@ final class SimPort implements RdmaPort {
     one.peer = other;
     other.peer = one;
     other.lock = one.lock;
+  }
+
+  /** Everything that both sides posted happens now. */
+  void letArrive() {
+    synchronized (lock) {
+      settle();
+    }
+  }
+
+  /** Something happens to the port. */
+  void happen(String what) {
+    event = what;
+    events.signal();
   }
 
   /** From now on nothing of this side's arrives, and nobody is told. */
@@ -323,17 +343,20 @@ final class SimPort implements RdmaPort {
 
   @Override
   public void disarm() {
+    disarmed++;
     bell.drain();
   }
 
   @Override
   public int eventFd() {
-    return -1;
+    return events.fd();
   }
 
   @Override
   public String event() {
-    return "";
+    eventsLookedFor++;
+    events.drain();
+    return event;
   }
 
   @Override
@@ -350,6 +373,7 @@ final class SimPort implements RdmaPort {
       closed = true;
     }
     bell.close();
+    events.close();
     messages.close();
   }
 }
