@@ -25,6 +25,7 @@ public final class Lab implements AutoCloseable {
   private final LabConfig config;
   private final LabImage image;
   private final Path folder;
+  private final LabConsoles consoles;
   private final List<LabHost> hosts = new ArrayList<>();
   private final Thread ending;
 
@@ -32,6 +33,7 @@ public final class Lab implements AutoCloseable {
     this.config = config;
     this.image = image;
     this.folder = folder;
+    consoles = new LabConsoles(folder);
     ending = new Thread(this::end, "lab-end");
   }
 
@@ -54,7 +56,7 @@ public final class Lab implements AutoCloseable {
     }
     try {
       for (int number = 1; number <= config.hosts(); number++) {
-        lab.hosts.add(LabHost.start(number, config, lab.image, folder));
+        lab.hosts.add(LabHost.start(number, config, lab.image, folder, lab.consoles));
       }
       for (var host : lab.hosts) {
         host.awaitReady(BOOT_TIMEOUT);
@@ -123,7 +125,7 @@ public final class Lab implements AutoCloseable {
 
   /** Boots a host that died, and leaves the other one alone. */
   public LabHost powerOn(int number) throws IOException {
-    var host = LabHost.start(number, config, image, folder);
+    var host = LabHost.start(number, config, image, folder, consoles);
     hosts.set(number - 1, host);
     host.awaitReady(BOOT_TIMEOUT);
     return host;
@@ -131,13 +133,22 @@ public final class Lab implements AutoCloseable {
 
   /** Takes back all faults and ends all commands; hosts that died are booted again. */
   public void restore() throws IOException {
+    int dead = consoles.dead();
+    if (dead != 0) {
+      host(dead).kill(); // it is on its way down, or stuck there
+    }
+    var survivors = new ArrayList<LabHost>();
     for (int i = 0; i < hosts.size(); i++) {
       var host = hosts.get(i);
       if (host.isAlive()) {
-        host.calm();
+        survivors.add(host);
       } else {
-        hosts.set(i, LabHost.start(host.number(), config, image, folder));
+        hosts.set(i, LabHost.start(host.number(), config, image, folder, consoles));
       }
+    }
+    // While a kernel lies dead nothing is waited for, so only now.
+    for (var host : survivors) {
+      host.calm();
     }
     for (var host : hosts) {
       if (!host.isAlive()) {
@@ -147,6 +158,11 @@ public final class Lab implements AutoCloseable {
     for (var host : hosts) {
       host.awaitReady(BOOT_TIMEOUT);
     }
+  }
+
+  /** Which host's kernel has died of what, in one line; empty for none since the hosts were switched on. */
+  public String kernelDeath() throws IOException {
+    return consoles.death();
   }
 
   /** Lets the JVMs that run classes in the hosts start now, all at once, and does not wait for them. */

@@ -29,6 +29,11 @@ import picocli.CommandLine.Spec;
     description = "Two virtual hosts with RDMA devices, to try things that need two servers.",
     synopsisSubcommandLabel = "up|run|fault|down")
 public final class LabCommand implements Runnable {
+  /** Less than this and the kernel has no room for a Java process. */
+  private static final int MEMORY_MIB_MIN = 512;
+
+  private static final int CPUS_MAX = 64;
+
   @Spec private @Nullable CommandSpec spec;
 
   @Override
@@ -49,6 +54,12 @@ public final class LabCommand implements Runnable {
       @Option(names = "--kvm", description = "with /dev/kvm in both, for virtual machines inside them") boolean kvm) throws IOException {
     if (Files.exists(folder())) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, "a lab is up already (" + folder() + "): run 'dyad lab down' first");
+    }
+    if (memoryMib < MEMORY_MIB_MIN) {
+      throw new CommandFailure(ExitCode.USAGE, "--memory " + memoryMib + ": a host needs " + MEMORY_MIB_MIN + " MiB at least");
+    }
+    if (cpus < 1 || cpus > CPUS_MAX) {
+      throw new CommandFailure(ExitCode.USAGE, "--cpus " + cpus + ": 1 to " + CPUS_MAX + " are possible");
     }
     var config = new LabConfig(2, memoryMib, cpus, false);
     long start = System.nanoTime();
@@ -101,6 +112,9 @@ public final class LabCommand implements Runnable {
       @Option(names = "--shell", description = "the words are a shell command") boolean shell,
       @Option(names = "--timeout", paramLabel = "SECONDS", defaultValue = "600", description = "bound for the whole (default: ${DEFAULT-VALUE})") int seconds,
       @Parameters(arity = "1..*", paramLabel = "WORD") List<String> words) throws IOException {
+    if (only != 0) {
+      requireNumber(only);
+    }
     var hosts = new ArrayList<LabHost>();
     try {
       var jobs = new ArrayList<LabJob>();
@@ -112,6 +126,8 @@ public final class LabCommand implements Runnable {
           jobs.add(host.start("export LAB_PEER=" + LabHost.NETWORK + (3 - number) + "; " + command));
         }
       }
+      // An interrupt here is one for what runs there.
+      Runtime.getRuntime().addShutdownHook(new Thread(() -> jobs.forEach(LabCommand::end), "lab-run-end"));
       var shown = jobs.getFirst();
       int code = shown.follow(System.out, System.err, Duration.ofSeconds(seconds));
       for (var job : jobs) {
@@ -128,10 +144,19 @@ public final class LabCommand implements Runnable {
     }
   }
 
+  private static void end(LabJob job) {
+    try {
+      job.signal("TERM");
+    } catch (IOException e) {
+      System.err.println("dyad: " + job.id() + " may still run in the lab: " + e.getMessage());
+    }
+  }
+
   @Command(name = "fault", mixinStandardHelpOptions = true, description = {"Does something bad to a host, or takes it back:",
       "kill, freeze, thaw, suspend, resume, cut, heal, netem SPEC, calm, jump SECONDS"})
   int fault(@Option(names = "--host", required = true, description = "1 or 2") int number,
       @Parameters(arity = "1..*", paramLabel = "WORD") List<String> words) throws IOException {
+    requireNumber(number);
     var host = attach(number);
     var rest = String.join(" ", words.subList(1, words.size()));
     try {
@@ -143,9 +168,9 @@ public final class LabCommand implements Runnable {
         case "resume" -> call(host::resume);
         case "cut" -> call(() -> host.setLink(false));
         case "heal" -> call(() -> host.setLink(true));
-        case "netem" -> call(() -> host.netem(rest));
-        case "calm" -> call(() -> host.netem(""));
-        case "jump" -> call(() -> host.jumpClock(Duration.ofSeconds(Long.parseLong(rest))));
+        case "netem" -> call(() -> netem(host, rest));
+        case "calm" -> call(() -> netem(host, ""));
+        case "jump" -> call(() -> host.jumpClock(Duration.ofSeconds(seconds(rest))));
         default -> throw new CommandFailure(ExitCode.USAGE, "no such fault: " + words.getFirst() + "; see 'dyad lab fault --help'");
       };
       fault.call();
@@ -171,12 +196,36 @@ public final class LabCommand implements Runnable {
     };
   }
 
+  private static void requireNumber(int number) {
+    if (number != 1 && number != 2) {
+      throw new CommandFailure(ExitCode.USAGE, "--host " + number + ": a lab has the hosts 1 and 2");
+    }
+  }
+
+  private static long seconds(String text) {
+    try {
+      return Long.parseLong(text);
+    } catch (NumberFormatException e) {
+      throw new CommandFailure(ExitCode.USAGE, "jump " + text + ": a number of seconds is needed, such as jump 3600 or jump -60");
+    }
+  }
+
+  private static void netem(LabHost host, String what) throws IOException {
+    var problem = host.tryNetem(what);
+    if (!problem.isEmpty()) {
+      throw new CommandFailure(ExitCode.USAGE, "netem " + what + ": " + problem + " (man tc-netem)");
+    }
+  }
+
   private static LabHost attach(int number) throws IOException {
     var process = process(number);
+    var consoles = new LabConsoles(folder());
     if (process == null) {
-      throw new CommandFailure(ExitCode.UNAVAILABLE, "lab host " + number + " is not up: run 'dyad lab up' first");
+      var death = consoles.death();
+      throw new CommandFailure(ExitCode.UNAVAILABLE, death.isEmpty() ? "lab host " + number + " is not up: run 'dyad lab up' first"
+          : death + "; run 'dyad lab down', then 'dyad lab up'");
     }
-    return LabHost.attach(number, folder(), process);
+    return LabHost.attach(number, folder(), consoles, process);
   }
 
   private static Path pidFile(int number) {

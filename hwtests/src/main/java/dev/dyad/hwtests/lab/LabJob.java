@@ -45,10 +45,15 @@ public final class LabJob {
 
   /** Waits for the command's end and gives its exit code. */
   public int await(Duration timeout) throws IOException {
+    long deadline = System.nanoTime() + timeout.toNanos();
+    while (!endsWithin(Duration.ofNanos(Math.clamp(deadline - System.nanoTime(), 0, FOLLOW.toNanos())))) {
+      host.requireKernels();
+      if (System.nanoTime() - deadline >= 0) {
+        throw new IOException("no end within " + timeout.toMillis() + " ms: " + this);
+      }
+    }
     try {
-      return exit.get(timeout.toMillis(), TimeUnit.MILLISECONDS);
-    } catch (TimeoutException e) {
-      throw new IOException("no end within " + timeout.toMillis() + " ms: " + this, e);
+      return exit.get();
     } catch (ExecutionException e) {
       throw new IOException(e.getCause() == null ? "no result" : e.getCause().getMessage() + ": " + this, e);
     } catch (InterruptedException e) {
@@ -73,6 +78,7 @@ public final class LabJob {
     long shownErrors = 0;
     while (true) {
       boolean ended = endsWithin(FOLLOW);
+      host.requireKernels();
       shown += passOn(out, shown, output);
       shownErrors += passOn(err, shownErrors, errors);
       if (ended) {
@@ -111,6 +117,7 @@ public final class LabJob {
     long deadline = System.nanoTime() + timeout.toNanos();
     while (true) {
       boolean ended = exit.isDone();
+      host.requireKernels();
       var matcher = pattern.matcher(text(file));
       if (matcher.find()) {
         return matcher;
@@ -130,11 +137,15 @@ public final class LabJob {
     }
   }
 
+  /** What it has printed so far. Throws when the kernel of a host of the lab has died, so that nobody goes on looking for more. */
   public String output() throws IOException {
+    host.requireKernels();
     return text(out);
   }
 
+  /** As {@link #output}, what it has said on its standard error. */
   public String errors() throws IOException {
+    host.requireKernels();
     return text(err);
   }
 
@@ -180,7 +191,7 @@ public final class LabJob {
   @Override
   public String toString() {
     try {
-      return "[" + command + "] on lab host " + host.number() + "\n--- output\n" + tail(output()) + "\n--- errors\n" + tail(errors());
+      return "[" + command + "] on lab host " + host.number() + "\n--- output\n" + tail(text(out)) + "\n--- errors\n" + tail(text(err));
     } catch (IOException e) {
       return "[" + command + "] on lab host " + host.number() + " (output cannot be read: " + e.getMessage() + ")";
     }

@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  * Gives tests a {@link Lab} of two hosts as a parameter. One pair serves all tests of the JVM; between tests faults are taken
  * back and dead hosts booted again. A machine that cannot have a lab skips with its reason, or fails with
  * {@code -Ddyad.lab=require}; a host that does not come up is always a failure. Logs of a failed test stay in
- * {@code target/lab/}.
+ * {@code target/lab/}. The death of a host's kernel fails the test in which it happens, at once.
  */
 public final class LabExtension implements ParameterResolver, BeforeEachCallback, AfterTestExecutionCallback, AfterEachCallback {
   private static final Namespace NAMESPACE = Namespace.create(LabExtension.class);
@@ -84,16 +84,22 @@ public final class LabExtension implements ParameterResolver, BeforeEachCallback
   @Override
   public void afterTestExecution(ExtensionContext context) throws IOException {
     var lab = holder(context).lab;
-    if (lab != null && context.getExecutionException().isPresent()) {
+    if (lab != null && (context.getExecutionException().isPresent() || !lab.kernelDeath().isEmpty())) {
       var name = context.getRequiredTestClass().getSimpleName() + "." + context.getRequiredTestMethod().getName();
-      lab.keepLogs(Path.of("target", "lab", name));
+      var kept = Path.of("target", "lab", name);
+      lab.keepLogs(kept);
+      if (!lab.kernelDeath().isEmpty()) {
+        // Also of a test that did not notice: what it has seen was no host.
+        throw new IOException(lab.kernelDeath() + "; kept in hwtests/" + kept);
+      }
     }
   }
 
   @Override
   public void afterEach(ExtensionContext context) throws IOException {
     var lab = holder(context).lab;
-    if (lab != null) {
+    // With a dead kernel among them they are calmed before the next test, when that host is up again.
+    if (lab != null && lab.kernelDeath().isEmpty()) {
       for (var host : lab.hosts()) {
         if (host.isAlive()) {
           host.calm();

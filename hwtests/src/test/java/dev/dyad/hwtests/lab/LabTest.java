@@ -1,6 +1,7 @@
 package dev.dyad.hwtests.lab;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -69,13 +70,29 @@ final class LabTest {
     long drift = Long.parseLong(second.run("date +%s").strip()) - System.currentTimeMillis() / 1000;
     assertTrue(drift > 7000 && drift < 7400, "clock moved by " + drift + " s");
     var lost = second.start("sleep 1000");
-    second.kill();
-    assertThrows(IOException.class, () -> lost.await(BOUND));
+    long start = System.nanoTime();
+    second.start("echo c > /proc/sysrq-trigger");
+    for (var vain : List.of(lab.host(1).start("sleep 1000"), lost)) {
+      var seen = assertThrows(IOException.class, () -> vain.awaitOutput("never", BOUND));
+      assertTrue(String.valueOf(seen.getMessage()).matches("the kernel of lab host 2 panicked: Kernel panic - not syncing: sysrq triggered crash.*"), seen::toString);
+      assertThrows(IOException.class, () -> vain.await(BOUND));
+    }
+    assertTrue(System.nanoTime() - start < BOUND.toNanos() / 2, "a kernel's death is seen only when a test gives up");
     lab.restore();
+    assertEquals("", lab.kernelDeath());
     assertEquals("again\n", lab.host(2).run("echo again"));
     Files.writeString(lab.shared().resolve("note"), "to both");
     assertEquals("to both", lab.host(1).run("cat /run/shared/note"));
     assertEquals("to both", lab.host(2).run("cat /run/shared/note"));
+  }
+
+  @Test
+  void shouldTellAKernelsDeathFromItsOtherWords() {
+    assertEquals("BUG: kernel NULL pointer dereference, address: 0000000000000008 in net_rx_action+0x1a5/0x2f0",
+        LabConsoles.death(List.of("[    1.000000] tsc: Marking TSC unstable", "[  104.117031] BUG: kernel NULL pointer dereference, address: 0000000000000008",
+            "[  104.117031] Oops: Oops: 0002 [#1] PREEMPT SMP NOPTI", "[  104.117031] RIP: 0010:net_rx_action+0x1a5/0x2f0")));
+    assertEquals("Kernel panic - not syncing: sysrq triggered crash", LabConsoles.death(List.of("[ 3.5] Kernel panic - not syncing: sysrq triggered crash")));
+    assertNull(LabConsoles.death(List.of("[   60.0] watchdog: BUG: soft lockup - CPU#0 stuck for 23s!", "RIP: 0010:mwait_idle+0x9/0x20")));
   }
 
   /** Runs inside a host. */

@@ -27,6 +27,9 @@ final class LinkPeer {
   static final int PORT = 4791 + 10_000;
   static final long RING_BYTES = 1 << 20;
 
+  /** After so long without a word the link ends. */
+  static final Duration SILENCE = Duration.ofSeconds(8);
+
   /** The receiver fences when this file is there, and then looks whether its ring stays as it is until the second one comes. */
   static final Path FENCE = Path.of("/run/shared/fence");
   static final Path FENCED_LONG_ENOUGH = Path.of("/run/shared/enough");
@@ -45,7 +48,7 @@ final class LinkPeer {
 
   /** Bounds that a pair of emulated hosts on a busy machine keeps: a packet again after 268 ms, a beat each 100 ms, silence of 8 s is the end. */
   static RdmaConfig config() {
-    return RdmaConfig.standard().withTimes(16, Duration.ofMillis(100), Duration.ofSeconds(8));
+    return RdmaConfig.standard().withTimes(16, Duration.ofMillis(100), SILENCE);
   }
 
   public static void main(String[] args) throws IOException, InterruptedException {
