@@ -173,6 +173,19 @@ public final class Ring implements AutoCloseable {
     return submitAndWait(0);
   }
 
+  /**
+   * Hands over what was prepared and, in the same call, does as {@link #reap}: for a thread that looks for completions at each turn. Nothing is called when neither
+   * has anything to do.
+   *
+   * @return number of requests that the kernel took, or −errno
+   */
+  public int submitAndReap() {
+    if (submission.pending() == 0) {
+      return reap();
+    }
+    return enter(0, IORING_ENTER_GETEVENTS(), 0L, NSIG_BYTES);
+  }
+
   /** The same, and waits until {@code completions} can be taken; −EINTR when a signal came before. */
   public int submitAndWait(int completions) {
     return enter(completions, completions > 0 ? IORING_ENTER_GETEVENTS() : 0, 0L, NSIG_BYTES);

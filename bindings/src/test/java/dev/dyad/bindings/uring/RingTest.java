@@ -14,6 +14,7 @@ import dev.dyad.bindings.linux.Files;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.bindings.linux.NativeException;
+import dev.dyad.bindings.linux.Sockets;
 import dev.dyad.bindings.linux.Syscall;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
@@ -186,6 +187,25 @@ class RingTest {
           assertFalse(ring.hasOverflow());
           assertEquals(0, ring.completion().overflowed());
         });
+  }
+
+  @Test
+  void oneCallShouldHandOverAndBringWhatWaitsForThisThread() {
+    FileDescriptor[] ends = Sockets.pair(SOCK_STREAM());
+    with(
+        RingConfig.of(4),
+        ring -> {
+          assertEquals(0, ring.submitAndReap(), "nothing to do");
+          assertTrue(ring.submission().recv(ends[0].fd(), buffer, 1, 0, 1));
+          assertEquals(1, ring.submitAndReap());
+          assertEquals(0, ring.completion().ready(), "nothing was sent yet");
+          assertEquals(1, Sockets.send(ends[1].fd(), buffer + BLOCK, 1, 0));
+          assertTrue(ring.submission().nop(2));
+          assertEquals(1, ring.submitAndReap());
+          assertEquals(2, ring.completion().ready(), "the kernel keeps the answer of the one back that was begun before");
+        });
+    ends[0].close();
+    ends[1].close();
   }
 
   @Test
