@@ -70,7 +70,11 @@ public interface BlockDevice extends AutoCloseable {
   /** Requests started and not reported. */
   int inFlight();
 
-  /** Hands over what was started and waits for a completion, at most that long; for a thread that has nothing else to do. */
+  /**
+   * Hands over what was started and waits for a completion; for a thread that has nothing else to do.
+   *
+   * @param nanos bound, {@link Long#MAX_VALUE} for none, which saves the kernel a timer
+   */
   default void await(long nanos) {}
 
   /** Ends the device; requests in flight are waited for and not reported. */

@@ -27,6 +27,15 @@ public final class UringDisk implements BlockDevice {
   private static final int TRANSFER_BYTES_MAX = 1 << 20;
   private static final int NO_BUFFER = -1;
 
+  /**
+   * Requests that one call hands over at most. All of a full queue at once would come back at once, too, and meanwhile nobody prepares the next: the device rests
+   * while we work and we while it does. One by one, each pays for a call of its own.
+   */
+  private static final int BATCH = 4;
+
+  /** The same as bytes: what a call costs is little beside the pages that it looks up, and whoever copies the data elsewhere does it while the device works. */
+  private static final int BATCH_BYTES = 64 << 10;
+
   private final FileDescriptor file;
   private final Ring ring;
   private final SubmissionRing submission;
@@ -49,6 +58,7 @@ public final class UringDisk implements BlockDevice {
   private int freeCount;
   private int againCount;
   private int prepared;
+  private long preparedBytes;
   private boolean canPunch = true;
   private boolean canZero = true;
 
@@ -249,10 +259,14 @@ public final class UringDisk implements BlockDevice {
           case FLUSH -> sq.fdatasync(0, data);
           default -> prepareClear(sq, slot, length, data);
         };
-    if (taken) {
-      prepared++;
-    } else {
+    if (!taken) {
       again[againCount++] = slot;
+      return;
+    }
+    prepared++;
+    preparedBytes += left[slot];
+    if (prepared == BATCH || preparedBytes >= BATCH_BYTES) {
+      handedOver(ring.submit());
     }
   }
 
@@ -283,22 +297,24 @@ public final class UringDisk implements BlockDevice {
         break; // the ring is full still
       }
     }
-    if (prepared > 0 || submission.pending() > 0) {
-      int rc = ring.submit();
-      if (rc < 0 && rc != -EAGAIN() && rc != -EBUSY() && rc != -EINTR()) {
-        throw new NativeException("io_uring_enter", -rc, "to submit " + submission.pending());
-      }
-      prepared = 0;
-    }
     if (inFlight() == 0) {
       return 0;
     }
-    ring.reap();
+    handedOver(ring.submitAndReap());
     int done = 0;
     while (completion.next()) {
       done += complete(UserData.slot(completion.userData()), completion.result(), completions);
     }
     return done;
+  }
+
+  /** What is not taken now stays in the ring for the next call. */
+  private void handedOver(int result) {
+    prepared = 0;
+    preparedBytes = 0;
+    if (result < 0 && result != -EAGAIN() && result != -EBUSY() && result != -EINTR()) {
+      throw new NativeException("io_uring_enter", -result, "to submit " + submission.pending());
+    }
   }
 
   @Override
@@ -310,7 +326,8 @@ public final class UringDisk implements BlockDevice {
 
   private int waitForOne(long nanos) {
     prepared = 0;
-    return ring.submitAndWait(1, nanos);
+    preparedBytes = 0;
+    return nanos == Long.MAX_VALUE ? ring.submitAndWait(1) : ring.submitAndWait(1, nanos);
   }
 
   private int complete(int slot, int result, Completions completions) {
