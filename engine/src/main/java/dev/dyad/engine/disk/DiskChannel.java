@@ -58,17 +58,21 @@ public final class DiskChannel implements AutoCloseable {
   }
 
   /**
-   * Room for a frame.
+   * Whether there is room for a frame now.
    *
    * @param reserve bytes that must stay free behind it
+   */
+  boolean fits(int payloadBytes, long reserve) {
+    return isUp() && room() >= FrameHeader.BYTES + Wire.aligned(payloadBytes) + reserve;
+  }
+
+  /**
+   * Room for a frame, as {@link #fits}.
+   *
    * @return address of its payload, 0 when there is no room now
    */
   long begin(int payloadBytes, long reserve) {
-    if (!isUp()) {
-      return 0;
-    }
-    int frameBytes = FrameHeader.BYTES + Wire.aligned(payloadBytes);
-    return room() < frameBytes + reserve ? 0 : FrameHeader.payload(out.ring().address(written));
+    return fits(payloadBytes, reserve) ? FrameHeader.payload(out.ring().address(written)) : 0;
   }
 
   /** Sends the frame whose payload was written since {@link #begin}; padding must be zero already. */

@@ -166,10 +166,18 @@ final class GuestRequests {
     if (!imageFailed && (!activity.ask((int) (offset >>> extentShift), lastExtent(offset, bytes)) || image.inFlight() == image.queueDepth())) {
       return false;
     }
-    if (standing.isMirroring()) {
+    boolean mirroring = standing.isMirroring();
+    if (mirroring && !stream.hasRoomForChange(table.op[slot], bytes)) {
+      stall();
+      return false;
+    }
+    table.take(place);
+    if (!imageFailed) {
+      writeToImage(slot, offset, bytes); // first, so that it is at work while the data is copied into the ring
+    }
+    if (mirroring) {
       if (!stream.change(table.op[slot], offset, bytes, table.hostVirt[slot])) {
-        stall();
-        return false;
+        throw new IllegalStateException("the ring took less than it had room for");
       }
       marks.mirrored(offset, bytes);
     } else {
@@ -179,18 +187,19 @@ final class GuestRequests {
     if ((table.flags[slot] & FUA) != 0) {
       stream.flushed();
     }
-    table.take(place);
     if (imageFailed) {
       answer(slot, 0);
-      return true;
     }
+    return true;
+  }
+
+  private void writeToImage(int slot, long offset, long bytes) {
     hold(offset, bytes);
     table.markSide[slot] = marks.writeBegun();
     table.start(slot, RequestTable.LOCAL);
     if (!image.submit(table.op[slot], table.flags[slot], offset, bytes, table.hostVirt[slot], tag(slot))) {
       throw new IllegalStateException("the image took less than its queue depth");
     }
-    return true;
   }
 
   private void hold(long offset, long bytes) {

@@ -116,9 +116,20 @@ final class MirrorStream {
     return true;
   }
 
+  /** Whether {@link #change} would find room for such a request. */
+  boolean hasRoomForChange(int op, long length) {
+    if (frames >= config.logEntries() / 4) {
+      return false;
+    }
+    if (op != BlockDevice.WRITE) {
+      return present().fits((int) dyad_disk_clear.sizeof(), RESERVE);
+    }
+    return bytes + length <= bytesMax && present().fits((int) dyad_disk_write.sizeof() + (int) length, RESERVE);
+  }
+
   /** A request that changes the disk. */
   boolean change(int op, long offset, long length, long hostVirt) {
-    if (frames >= config.logEntries() / 4) {
+    if (!hasRoomForChange(op, length)) {
       return false;
     }
     return op == BlockDevice.WRITE ? data(offset, (int) length, hostVirt) : clear(op, offset, length);

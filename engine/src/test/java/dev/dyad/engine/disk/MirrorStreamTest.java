@@ -36,4 +36,34 @@ class MirrorStreamTest {
       assertTrue(far.isUp());
     }
   }
+
+  /** A write goes to the image when the ring has room for it, and then it must get in. */
+  @Test
+  void shouldFindRoomForWhatItSaidItHasRoomFor() {
+    for (long epochBytesMax : new long[] {EPOCH_BYTES_MAX, 4L * RING_BYTES}) { // the epoch's bound, the ring's
+      Random random = new Random(5);
+      SimLink forward = new SimLink(random, RING_BYTES);
+      SimLink back = new SimLink(random, RING_BYTES);
+      try (Mapping data = Mapping.anonymous(PIECE);
+          DiskChannel near = new DiskChannel(forward.sender, back.receiver, 1);
+          DiskChannel far = new DiskChannel(back.sender, forward.receiver, 1)) {
+        MirrorStream stream = new MirrorStream(MirrorConfig.DEFAULT, 1);
+        stream.attach(near);
+        stream.begin(epochBytesMax);
+        int changes = 0;
+        while (stream.hasRoomForChange(BlockDevice.WRITE, PIECE)) {
+          assertTrue(stream.change(BlockDevice.WRITE, 0, PIECE, data.hostVirt()));
+          changes++;
+        }
+        assertFalse(stream.change(BlockDevice.WRITE, 0, PIECE, data.hostVirt()), "after " + changes);
+        assertTrue(changes >= Math.min(epochBytesMax, RING_BYTES) / PIECE - 6, "only " + changes);
+        while (stream.hasRoomForChange(BlockDevice.DISCARD, PIECE)) {
+          assertTrue(stream.change(BlockDevice.DISCARD, 0, PIECE, 0));
+          changes++;
+        }
+        assertFalse(stream.change(BlockDevice.DISCARD, 0, PIECE, 0), "after " + changes);
+        assertTrue(far.isUp());
+      }
+    }
+  }
 }
