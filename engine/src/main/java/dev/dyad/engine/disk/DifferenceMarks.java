@@ -144,8 +144,9 @@ final class DifferenceMarks {
   /** Takes back bits of the durable bitmap that are no longer needed, one block at a time. */
   void clean(DiskMetadata metadata) {
     int next = unclean.nextSetBit(0);
-    if (next >= 0 && metadata.clean(next)) {
+    while (next >= 0 && metadata.clean(next)) {
       unclean.clear(next);
+      next = unclean.nextSetBit(next);
     }
   }
 

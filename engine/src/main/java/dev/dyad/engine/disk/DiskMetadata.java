@@ -44,6 +44,10 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
   private final long bitmapBuffers;
   private final long cleanBuffer;
   private final boolean[] bitmapChosen;
+
+  /** Whether that bitmap block may have bits on disk; most never have, since an extent's marks go there only when it loses its place. */
+  private final boolean[] bitmapHasBits;
+
   private long setIdLow;
   private long setIdHigh;
 
@@ -59,6 +63,8 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
   private int outstanding;
   private int nextBitmap;
   private boolean cleaning;
+  private int cleanBlock;
+  private boolean cleanKeepsBits;
   private int error;
 
   private DiskMetadata(BlockDevice device, DiskGeometry geometry, Marks marks, Mapping memory, long superblock) {
@@ -72,6 +78,7 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
     bitmapBuffers = pageBuffers + 2L * geometry.activityPages() * BLOCK;
     cleanBuffer = bitmapBuffers + (long) ActivityLog.TRANSACTION_MAX * BLOCK;
     bitmapChosen = new boolean[geometry.bitmapBlocks()];
+    bitmapHasBits = new boolean[geometry.bitmapBlocks()];
     setIdLow = Superblock.setIdLow(superblock);
     setIdHigh = Superblock.setIdHigh(superblock);
     generations = Superblock.generations(superblock);
@@ -200,6 +207,7 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
       long first = geometry.firstBlockOfBitmap(i);
       for (int word = 0; word < BLOCK / 8; word++) {
         long bits = Memory.getLong(copyA + 8L * word);
+        bitmapHasBits[i] |= bits != 0;
         while (bits != 0) {
           long block = first + word * 64L + Long.numberOfTrailingZeros(bits);
           if (block < geometry.blocks()) {
@@ -283,12 +291,16 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
     return phase == Phase.IDLE && !superblockWriting && !cleaning && superblockWritten == superblockWanted && !activity.isWanted();
   }
 
-  /** Writes a bitmap block as the marks are now, to take back bits that are no longer needed. False while one is under way. */
+  /** Writes a bitmap block that has bits as the marks are now, to take back those that are no longer needed. False while one is under way. */
   boolean clean(int bitmapBlock) {
+    if (!bitmapHasBits[bitmapBlock]) {
+      return true;
+    }
     if (cleaning || phase != Phase.IDLE || error != 0) {
       return false;
     }
-    fill(bitmapBlock, cleanBuffer);
+    cleanKeepsBits = fill(bitmapBlock, cleanBuffer);
+    cleanBlock = bitmapBlock;
     cleaning = device.submit(WRITE, FUA, geometry.bitmapOffset(bitmapBlock), BLOCK, cleanBuffer, TAG_CLEAN);
     return cleaning;
   }
@@ -346,7 +358,7 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
     for (; nextBitmap < bitmapChosen.length && used < ActivityLog.TRANSACTION_MAX; nextBitmap++) {
       if (bitmapChosen[nextBitmap]) {
         long buffer = bitmapBuffers + (long) used * BLOCK;
-        fill(nextBitmap, buffer);
+        bitmapHasBits[nextBitmap] |= fill(nextBitmap, buffer);
         if (!device.submit(WRITE, FUA, geometry.bitmapOffset(nextBitmap), BLOCK, buffer, TAG_BITMAP)) {
           break;
         }
@@ -358,12 +370,17 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
     return used > 0;
   }
 
-  private void fill(int bitmapBlock, long buffer) {
+  /** Returns whether there is any bit in it. */
+  private boolean fill(int bitmapBlock, long buffer) {
     long first = geometry.firstBlockOfBitmap(bitmapBlock);
+    long any = 0;
     for (int word = 0; word < BLOCK / 8; word++) {
       long block = first + word * 64L;
-      Memory.putLong(buffer + 8L * word, block < geometry.blocks() ? marks.marked(block) : 0);
+      long bits = block < geometry.blocks() ? marks.marked(block) : 0;
+      Memory.putLong(buffer + 8L * word, bits);
+      any |= bits;
     }
+    return any != 0;
   }
 
   private void startPages() {
@@ -384,7 +401,7 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
   /** Drops all active extents and the whole bitmap; only while no write is under way. Completes like a transaction. */
   void forgetMarks() {
     activity.clear();
-    java.util.Arrays.fill(bitmapChosen, true);
+    System.arraycopy(bitmapHasBits, 0, bitmapChosen, 0, bitmapChosen.length);
     nextBitmap = 0;
     stagedCount = 0;
     phase = Phase.BITMAPS;
@@ -405,6 +422,7 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
       superblockWritten = superblockTicket;
     } else if (tag == TAG_CLEAN) {
       cleaning = false;
+      bitmapHasBits[cleanBlock] = cleanKeepsBits;
     } else if (--outstanding == 0 && phase == Phase.PAGES) {
       activity.commit();
       phase = Phase.IDLE;

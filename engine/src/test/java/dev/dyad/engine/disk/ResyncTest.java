@@ -73,6 +73,12 @@ class ResyncTest {
       }
     }
 
+    void turns(int count) {
+      for (int i = 0; i < count; i++) {
+        turn();
+      }
+    }
+
     void level() {
       for (int i = 0; !primary.isLevel(); i++) {
         turn();
@@ -124,6 +130,43 @@ class ResyncTest {
       assertTrue(moved <= BYTES * 15 / 1000, moved + " bytes moved of " + BYTES);
       assertEquals(0, pair.primary.resync().comparedBytes(), "nothing else is even compared");
       assertEquals(-1, Memory.mismatch(pair.devices[0].contents(), pair.devices[1].contents(), BYTES));
+    }
+  }
+
+  /** Whether the bitmap of that metadata has a bit on disk. */
+  private static boolean hasBits(SimDevice metadata) {
+    long from = GEOMETRY.bitmapOffset(0);
+    try (Mapping zeroes = Mapping.anonymous(GEOMETRY.metadataBytes() - from)) {
+      return !Memory.equal(metadata.contents() + from, zeroes.hostVirt(), zeroes.bytes());
+    }
+  }
+
+  @Test
+  void shouldWriteTheBitmapOnlyWhereItHasBits() {
+    try (Pair pair = new Pair(Long.MAX_VALUE)) {
+      pair.connect();
+      pair.level();
+      pair.write(0);
+      pair.turns(100);
+      long before = pair.devices[2].writes;
+      for (int i = 0; i < 20; i++) { // with a checkpoint after each
+        pair.write(i);
+        pair.turns(50);
+      }
+      assertEquals(before, pair.devices[2].writes, "metadata was written although one extent is active all the time");
+
+      int extents = 3 * GEOMETRY.activeExtents();
+      for (int extent = 0; extent < extents; extent++) {
+        pair.write((long) extent * GEOMETRY.blocksPerExtent());
+      }
+      boolean had = hasBits(pair.devices[2]);
+      for (int i = 0; i < 100 && !had; i++) {
+        pair.turn();
+        had = hasBits(pair.devices[2]);
+      }
+      assertTrue(had, "an extent that lost its place has its marks in the bitmap");
+      pair.turns(200);
+      assertTrue(!hasBits(pair.devices[2]), "both disks have it durably and the marks are still there");
     }
   }
 

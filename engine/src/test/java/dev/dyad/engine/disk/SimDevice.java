@@ -48,6 +48,9 @@ final class SimDevice implements BlockDevice {
   /** Told of each write, discard or zeroes that is taken: the address that came with it. */
   LongConsumer onWrite = hostVirt -> {};
 
+  /** WRITEs that were submitted. */
+  long writes;
+
   /** Errno for every request from now on, 0 for none; reads too. */
   int error;
 
@@ -119,6 +122,7 @@ final class SimDevice implements BlockDevice {
     if (op != FLUSH && (offset < 0 || length <= 0 || offset + length > bytes || offset % SECTOR != 0 || length % SECTOR != 0)) {
       throw new AssertionError("request " + op + " of " + length + " at " + offset + " on " + bytes);
     }
+    writes += op == WRITE ? 1 : 0;
     if (op == WRITE || op == DISCARD || op == ZEROES) {
       if (writesUntilPowerLoss >= 0 && --writesUntilPowerLoss < 0) {
         throw new PowerLostException();
