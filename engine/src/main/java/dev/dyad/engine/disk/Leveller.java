@@ -31,18 +31,26 @@ final class Leveller {
     for (int piece = 0; piece < resync.pieces(); piece++) {
       if (resync.state[piece] == Resync.READY) {
         send(piece);
+        read(nowNanos, tag, guestWaits); // at once: sending all that is ready takes longer than the device needs for what it has
       }
     }
-    while (!guestWaits && stream.hasRoomForCopies() && image.inFlight() + 1 < image.queueDepth()) {
-      int piece = resync.next(nowNanos, requests);
-      if (piece < 0) {
-        return;
-      }
-      if (!image.submit(BlockDevice.READ, 0, resync.offset(piece), resync.bytes(piece), resync.buffer(piece), tag | piece)) {
-        resync.giveUp(piece);
-        return;
-      }
+    while (read(nowNanos, tag, guestWaits)) {}
+  }
+
+  /** Begins with another piece; false when that may not be or there is none. */
+  private boolean read(long nowNanos, long tag, boolean guestWaits) {
+    if (guestWaits || !stream.hasRoomForCopies() || image.inFlight() + 1 >= image.queueDepth()) {
+      return false;
     }
+    int piece = resync.next(nowNanos, requests);
+    if (piece < 0) {
+      return false;
+    }
+    if (!image.submit(BlockDevice.READ, 0, resync.offset(piece), resync.bytes(piece), resync.buffer(piece), tag | piece)) {
+      resync.giveUp(piece);
+      return false;
+    }
+    return true;
   }
 
   private void send(int piece) {
