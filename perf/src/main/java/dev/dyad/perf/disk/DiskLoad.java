@@ -3,7 +3,10 @@ package dev.dyad.perf.disk;
 import com.sun.management.ThreadMXBean;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.engine.disk.BlockDevice;
+import java.io.IOException;
 import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.SplittableRandom;
 import org.HdrHistogram.Histogram;
 
@@ -12,7 +15,6 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
   /** Share of the measured time that goes before it. */
   static final double WARM_UP = 0.2;
 
-  private static final long WAIT_NANOS = 1_000_000;
   private static final long LATENCY_NANOS_MAX = 60_000_000_000L;
   private static final long FLUSH_TAG = -1;
 
@@ -28,6 +30,7 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
   private final int[] idle;
   private final long[] begun;
   private final Histogram latency = new Histogram(LATENCY_NANOS_MAX, 3);
+  private final Rest rest;
   private final SplittableRandom random = new SplittableRandom(42);
   private int idleCount;
   private int errors;
@@ -36,9 +39,11 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
   private long position;
   private boolean flushing;
   private double allocatedBytesPerIo;
+  private double withoutCore;
 
-  DiskLoad(BlockDevice device, DiskCase test, long bytes, Mapping buffers) {
+  DiskLoad(BlockDevice device, DiskCase test, long bytes, Mapping buffers, Rest rest) {
     this.device = device;
+    this.rest = rest;
     this.test = test;
     this.bytes = bytes;
     this.buffers = buffers;
@@ -69,6 +74,7 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
     turns(seconds * WARM_UP, between);
     latency.reset();
     ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    long waited = nanosWithoutCore();
     long allocated = threads.getCurrentThreadAllocatedBytes();
     long before = done;
     long start = System.nanoTime();
@@ -76,11 +82,10 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
     long elapsed = System.nanoTime() - start;
     long ios = done - before;
     long allocatedBytes = threads.getCurrentThreadAllocatedBytes() - allocated;
+    withoutCore = (nanosWithoutCore() - waited) / (double) elapsed;
     while (idleCount < idle.length || flushing) {
       between.turn(System.nanoTime());
-      if (device.poll(this) == 0) {
-        device.await(WAIT_NANOS);
-      }
+      turn();
     }
     if (errors > 0) {
       throw new IllegalStateException(errors + " requests failed");
@@ -91,6 +96,20 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
 
   private double micros(double percentile) {
     return latency.getValueAtPercentile(percentile) / 1e3;
+  }
+
+  /** Time that the calling thread was ready to run and had no core: proc(5), schedstat. */
+  private static long nanosWithoutCore() {
+    try {
+      return Long.parseLong(Files.readString(Path.of("/proc/thread-self/schedstat")).split(" ")[1]);
+    } catch (IOException e) {
+      return 0; // a kernel without it
+    }
+  }
+
+  /** Share of the measured time in which the measuring thread was ready to run and had no core. */
+  double withoutCore() {
+    return withoutCore;
   }
 
   /** Bytes that the measuring thread allocated in the measured time, a request. */
@@ -104,9 +123,15 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
     while ((now = System.nanoTime()) < end) {
       fill();
       between.turn(now);
-      if (device.poll(this) == 0) {
-        device.await(WAIT_NANOS);
-      }
+      turn();
+    }
+  }
+
+  private void turn() {
+    if (device.poll(this) > 0) {
+      rest.worked();
+    } else {
+      rest.idle(device);
     }
   }
 

@@ -28,11 +28,20 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     description = "Measure the disk beside fio: local, mirrored to a second file through a link, its flushes and its resync.")
 public final class DiskPerfCommand implements Callable<Integer> {
+  private static final double WARM_UP_SECONDS = 1;
+
   @Option(names = {"-o", "--output"}, paramLabel = "FORMAT", description = "text (default) or json; with json the rows go to standard error as they come")
   private OutputFormat output = OutputFormat.text;
 
   @Option(names = "--directory", paramLabel = "DIR", description = "where the files are made (default: the temporary directory)")
   private Path directory = Path.of(System.getProperty("java.io.tmpdir"));
+
+  @Option(
+      names = "--standby-directory",
+      paramLabel = "DIR",
+      description =
+          "where the standby's image is made (default: /dev/shm as a stand-in for the other host's disk if it has direct access and room, else as --directory)")
+  private @Nullable Path standbyDirectory;
 
   @Option(names = "--seconds", description = "time of each measurement (default: ${DEFAULT-VALUE})")
   private double seconds = 1;
@@ -43,6 +52,9 @@ public final class DiskPerfCommand implements Callable<Integer> {
   @Option(names = "--megabytes", description = "size of each file (default: ${DEFAULT-VALUE})")
   private int megabytes = 512;
 
+  @Option(names = "--resync-megabytes", description = "size of the image that is levelled as a whole (default: ${DEFAULT-VALUE})")
+  private int resyncMegabytes = 1024;
+
   @Option(names = "--outage-megabytes", description = "size of the image of which 1 %% changes while the standby is away (default: ${DEFAULT-VALUE})")
   private int outageMegabytes = 10 << 10;
 
@@ -51,6 +63,9 @@ public final class DiskPerfCommand implements Callable<Integer> {
 
   @Option(names = "--cases", split = ",", description = "only these: randwrite,randread,write,read,randwrite+flush,write+flush,flush,resync,outage")
   private List<String> only = List.of();
+
+  @Option(names = "--depths", split = ",", description = "only these queue depths: 1,8,64")
+  private List<Integer> depths = List.of();
 
   @Spec private @Nullable CommandSpec spec;
 
@@ -61,11 +76,16 @@ public final class DiskPerfCommand implements Callable<Integer> {
     }
     PrintWriter out = Objects.requireNonNull(spec).commandLine().getOut();
     PrintWriter rows = output == OutputFormat.json ? spec.commandLine().getErr() : out;
+    Places places = standbyDirectory == null ? Places.of(directory, 2L * Math.max(megabytes, resyncMegabytes) * (1 << 20)) : new Places(directory, standbyDirectory);
     Map<String, Object> report = new LinkedHashMap<>();
-    try (MirrorFiles files = new MirrorFiles(directory, megabytes)) {
+    report.put("images", shown(rows, List.of(places.report())).getFirst());
+    try (MirrorFiles files = new MirrorFiles(places, megabytes)) {
+      for (DiskCase test : DiskCase.WARM_UP) {
+        new SpeedCase(test, files, links, WARM_UP_SECONDS, 1).warmUp();
+      }
       List<Object> cases = new ArrayList<>();
       for (DiskCase test : DiskCase.ALL) {
-        if (wants(test.pattern())) {
+        if (wants(test.pattern()) && (depths.isEmpty() || depths.contains(test.queueDepth()))) {
           cases.addAll(shown(rows, new SpeedCase(test, files, links, seconds, rounds).measure()));
         }
       }
@@ -73,9 +93,9 @@ public final class DiskPerfCommand implements Callable<Integer> {
       if (wants("flush")) {
         report.put("flush", shown(rows, new FlushCase(files, links, seconds, rounds).measure()));
       }
-      ResyncCase resync = new ResyncCase(directory, links, seconds);
+      ResyncCase resync = new ResyncCase(places, links, seconds, rounds);
       if (wants("resync")) {
-        report.put("resync", shown(rows, resync.whole(megabytes)));
+        report.put("resync", shown(rows, resync.whole(resyncMegabytes)));
       }
       if (wants("outage")) {
         report.put("outage", shown(rows, resync.outage(outageMegabytes)));

@@ -36,6 +36,8 @@ final class Fio {
               "--filename=" + file,
               "--ioengine=io_uring",
               "--direct=1",
+              // As our ring has it; its flags are the same as fio's: COOP_TASKRUN, SINGLE_ISSUER, DEFER_TASKRUN. Neither registers buffers.
+              "--registerfiles=1",
               "--rw=" + (test.random() ? "rand" : "") + (test.write() ? "write" : "read"),
               "--bs=" + test.blockBytes(),
               "--iodepth=" + test.queueDepth(),

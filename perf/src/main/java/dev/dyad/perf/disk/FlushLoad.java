@@ -15,6 +15,8 @@ final class FlushLoad {
   private final SplittableRandom random = new SplittableRandom(42);
   private final Histogram answered = new Histogram(NANOS_MAX, 3);
   private final Histogram onBoth = new Histogram(NANOS_MAX, 3);
+  private final Rest rest = new Rest(Rest.MIRROR_NANOS);
+  private final BlockDevice.Completions completions = this::completed;
   private boolean done;
 
   FlushLoad(MirrorPair pair, long bytes) {
@@ -48,7 +50,7 @@ final class FlushLoad {
       awaitDone();
       long start = System.nanoTime();
       submit(BlockDevice.FLUSH, 0, 0, 0);
-      poll(); // it is under way, and its epoch knows of it
+      turn(); // it is under way, and its epoch knows of it
       long epoch = pair.seal();
       awaitDone();
       answered.recordValue(System.nanoTime() - start);
@@ -72,9 +74,17 @@ final class FlushLoad {
     }
   }
 
-  private void poll() {
+  private int turn() {
     pair.disk().tick(System.nanoTime());
-    pair.disk().poll(this::completed);
+    return pair.disk().poll(completions);
+  }
+
+  private void poll() {
+    if (turn() > 0) {
+      rest.worked();
+    } else {
+      rest.idle(pair.disk());
+    }
   }
 
   private void completed(long tag, int error) {

@@ -12,7 +12,7 @@ final class LinkRate {
   private LinkRate() {}
 
   static double bytesPerSecond(String link, double seconds) throws InterruptedException {
-    MirrorPair.Line line = MirrorPair.line(link);
+    MirrorPair.Line line = MirrorPair.line(link, MirrorPair.RING_BYTES);
     Taker taker = new Taker(line.in());
     try (Mapping source = Mapping.anonymous(PIECE_BYTES)) {
       Memory.fill(source.hostVirt(), PIECE_BYTES, (byte) 1);

@@ -8,10 +8,12 @@ import java.nio.file.Path;
 /** The two images, and what lies beside them; {@link #close} removes them all. */
 final class MirrorFiles implements AutoCloseable {
   private final Path folder;
+  private final Path standbyFolder;
   private final long bytes;
 
-  MirrorFiles(Path directory, int megabytes) throws IOException, InterruptedException {
-    folder = Files.createTempDirectory(directory, "dyad-disk");
+  MirrorFiles(Places places, int megabytes) throws IOException, InterruptedException {
+    folder = Files.createTempDirectory(places.primary(), "dyad-disk");
+    standbyFolder = Files.createTempDirectory(places.standby(), "dyad-disk");
     bytes = (long) megabytes << 20;
     // Written once, so that nobody is measured while the file system allocates.
     byte[] chunk = new byte[1 << 20];
@@ -30,7 +32,7 @@ final class MirrorFiles implements AutoCloseable {
   }
 
   Path two() {
-    return folder.resolve("two");
+    return standbyFolder.resolve("two");
   }
 
   long bytes() {
@@ -53,7 +55,7 @@ final class MirrorFiles implements AutoCloseable {
   @Override
   public void close() throws IOException {
     forget();
-    for (Path file : new Path[] {one(), two(), folder}) {
+    for (Path file : new Path[] {one(), two(), folder, standbyFolder}) {
       Files.deleteIfExists(file);
     }
   }

@@ -23,7 +23,8 @@ import org.jspecify.annotations.Nullable;
  * A primary's disk for the calling thread and a standby's on a thread of its own, with an epoch every 10 ms. The standby may go and come back.
  */
 final class MirrorPair implements AutoCloseable {
-  private static final long RING_BYTES = 16L << 20;
+  static final long RING_BYTES = 16L << 20;
+  private static final long BACK_RING_BYTES = 2L << 20;
   private static final long EPOCH_NANOS = 10_000_000;
   private static final int DEPTH = 128;
   private static final long LOG_BYTES = 1L << 30;
@@ -101,15 +102,20 @@ final class MirrorPair implements AutoCloseable {
    */
   long connect() {
     long start = System.nanoTime();
-    Line forward = line(link);
-    Line back = line(link);
+    Line forward = line(link, RING_BYTES);
+    Line back = line(link, BACK_RING_BYTES);
     Standby coming = new Standby(two, config, new DiskChannel(back.out(), forward.in(), 1));
     standby = coming;
     primary.attach(new DiskChannel(forward.out(), back.in(), 1));
     long now = start;
+    Rest rest = new Rest(Rest.MIRROR_NANOS);
     while (!primary.isLevel()) {
       turn(now);
-      primary.poll((tag, error) -> {}, now);
+      if (primary.poll((tag, error) -> {}, now) > 0) {
+        rest.worked();
+      } else {
+        rest.idle();
+      }
       if (now - start > LEVEL_NANOS_MAX || !primary.reason().isEmpty() || coming.thread.failure() != null) {
         throw new IllegalStateException("the disks do not become level: " + primary.reason(), coming.thread.failure());
       }
@@ -131,13 +137,13 @@ final class MirrorPair implements AutoCloseable {
     }
   }
 
-  static Line line(String link) {
+  static Line line(String link, long ringBytes) {
     FileDescriptor[] ends = Sockets.pair(SOCK_STREAM());
     if (link.equals("shm")) {
-      ShmReplicaLink in = ShmReplicaLink.create(ends[1], RING_BYTES);
-      return new Line(ShmReplicationLink.receive(ends[0], RING_BYTES, 5_000), in);
+      ShmReplicaLink in = ShmReplicaLink.create(ends[1], ringBytes);
+      return new Line(ShmReplicationLink.receive(ends[0], ringBytes, 5_000), in);
     }
-    return new Line(new TcpReplicationLink(ends[0], RING_BYTES), new TcpReplicaLink(ends[1], RING_BYTES));
+    return new Line(new TcpReplicationLink(ends[0], ringBytes), new TcpReplicaLink(ends[1], ringBytes));
   }
 
   MirroredDisk disk() {

@@ -1,11 +1,14 @@
 package dev.dyad.perf.disk;
 
+import com.sun.management.OperatingSystemMXBean;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.disk.BlockDevice;
 import dev.dyad.engine.disk.DiskFiles;
 import java.io.IOException;
 import java.io.RandomAccessFile;
+import java.lang.management.ManagementFactory;
+import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -15,6 +18,7 @@ import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
+import java.util.function.ToDoubleFunction;
 
 /** A standby goes, the primary's disk is written to, the standby comes back: how fast it is level, and what was moved for it. */
 final class ResyncCase {
@@ -22,53 +26,89 @@ final class ResyncCase {
   private static final DiskCase WRITE = new DiskCase(false, true, 256 << 10, 8, 0);
   private static final int BLOCK = 4096;
 
-  private final Path directory;
+  private final Places places;
   private final List<String> links;
   private final double seconds;
+  private final int rounds;
 
-  ResyncCase(Path directory, List<String> links, double seconds) {
-    this.directory = directory;
+  ResyncCase(Places places, List<String> links, double seconds, int rounds) {
+    this.places = places;
     this.links = links;
     this.seconds = seconds;
+    this.rounds = rounds;
   }
 
   /**
-   * All of the disk has changed: beside what fio reads and writes and what the link carries. Both images lie on one disk here, so what fio reads from one while it
-   * writes the other is given too, and how long it takes when nothing has changed.
+   * All of the disk has changed: beside the slowest of what fio reads from the primary's image, what it writes to the standby's and what the link carries, each by
+   * itself. Given too: what fio reads from one image while it writes the other, how long it takes when nothing has changed, and how much of the
+   * machine's processors it took; all of that is done by one machine here.
    */
   List<Map<String, Object>> whole(int megabytes) throws IOException, InterruptedException {
     List<Map<String, Object>> rows = new ArrayList<>();
     for (String link : links) {
-      try (MirrorFiles files = new MirrorFiles(directory, megabytes)) {
-        double read = Fio.run(READ, seconds, files.bytes(), files.one()).getFirst().iops() * READ.blockBytes();
-        double write = Fio.run(WRITE, seconds, files.bytes(), files.two()).getFirst().iops() * WRITE.blockBytes();
-        double[] atOnce = atOnce(files);
-        double carried = LinkRate.bytesPerSecond(link, seconds);
-        try (MirrorPair pair = files.pair(link, false)) {
-          pair.disconnect();
-          double empty = pair.connect();
-          pair.disconnect();
-          int pieceBytes = pair.disk().transferBytesMax();
-          fill(pair, files.bytes() / pieceBytes, pieceBytes, index -> index * pieceBytes);
-          double rate = files.bytes() * 1e9 / pair.connect();
-          Map<String, Object> row = new LinkedHashMap<>();
-          row.put("resync", "whole");
-          row.put("link", link);
-          row.put("readMBps", Figure.of(read / 1e6, 0));
-          row.put("writeMBps", Figure.of(write / 1e6, 0));
-          row.put("readWhileWritingMBps", Figure.of(atOnce[0] / 1e6, 0));
-          row.put("writeWhileReadingMBps", Figure.of(atOnce[1] / 1e6, 0));
-          row.put("linkMBps", Figure.of(carried / 1e6, 0));
-          row.put("emptyMillis", Figure.of(empty / 1e6, 1));
-          row.put("resyncMBps", Figure.of(rate / 1e6, 0));
-          row.put("ratio", Figure.of(rate / Math.min(read, carried), 3));
-          row.put("ratioToSlowestOfThree", Figure.of(rate / Math.min(write, Math.min(read, carried)), 3));
-          row.put("ratioToReadAndWriteAtOnce", Figure.of(rate / Math.min(carried, Math.min(atOnce[0], atOnce[1])), 3));
-          rows.add(row);
+      try (MirrorFiles files = new MirrorFiles(places, megabytes)) {
+        List<Levelling> all = new ArrayList<>();
+        for (int round = 0; round < rounds; round++) {
+          all.add(levelling(link, files));
         }
+        rows.add(row(link, all));
       }
     }
     return rows;
+  }
+
+  /**
+   * One round, in bytes a second.
+   *
+   * @param emptyNanos to come back and find both level
+   * @param processors busy meanwhile
+   */
+  private record Levelling(double read, double write, double[] atOnce, double carried, double emptyNanos, double rate, double processors) {
+    double slowest() {
+      return Math.min(Math.min(read, write), carried);
+    }
+  }
+
+  private Levelling levelling(String link, MirrorFiles files) throws IOException, InterruptedException {
+    double read = Fio.run(READ, seconds, files.bytes(), files.one()).getFirst().iops() * READ.blockBytes();
+    double write = Fio.run(WRITE, seconds, files.bytes(), files.two()).getFirst().iops() * WRITE.blockBytes();
+    double[] atOnce = atOnce(files);
+    double carried = LinkRate.bytesPerSecond(link, seconds);
+    try (MirrorPair pair = files.pair(link, false)) {
+      pair.disconnect();
+      double empty = pair.connect();
+      pair.disconnect();
+      int pieceBytes = pair.disk().transferBytesMax();
+      fill(pair, files.bytes() / pieceBytes, pieceBytes, index -> index * pieceBytes);
+      OperatingSystemMXBean process = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
+      long busy = process.getProcessCpuTime();
+      long nanos = pair.connect();
+      double processors = (process.getProcessCpuTime() - busy) / (double) nanos;
+      return new Levelling(read, write, atOnce, carried, empty, files.bytes() * 1e9 / nanos, processors);
+    }
+  }
+
+  private static Map<String, Object> row(String link, List<Levelling> all) {
+    Map<String, Object> row = new LinkedHashMap<>();
+    row.put("resync", "whole");
+    row.put("link", link);
+    row.put("readMBps", megabytes(all, Levelling::read));
+    row.put("writeMBps", megabytes(all, Levelling::write));
+    row.put("readWhileWritingMBps", megabytes(all, each -> each.atOnce()[0]));
+    row.put("writeWhileReadingMBps", megabytes(all, each -> each.atOnce()[1]));
+    row.put("linkMBps", megabytes(all, Levelling::carried));
+    row.put("emptyMillis", Figure.of(Speed.median(all, Levelling::emptyNanos) / 1e6, 1));
+    row.put("resyncMBps", megabytes(all, Levelling::rate));
+    row.put("busyProcessors", Figure.of(Speed.median(all, Levelling::processors), 2));
+    row.put("ratio", Figure.of(Speed.median(all, each -> each.rate() / each.slowest()), 3));
+    row.put(
+        "ratioToReadAndWriteAtOnce",
+        Figure.of(Speed.median(all, each -> each.rate() / Math.min(each.carried(), Math.min(each.atOnce()[0], each.atOnce()[1]))), 3));
+    return row;
+  }
+
+  private static BigDecimal megabytes(List<Levelling> all, ToDoubleFunction<Levelling> figure) {
+    return Figure.of(Speed.median(all, figure) / 1e6, 0);
   }
 
   /** Bytes a second that one fio reads and another one writes meanwhile. */
@@ -85,9 +125,10 @@ final class ResyncCase {
 
   /** One block in a hundred has changed, anywhere, on an image that is mostly holes. */
   List<Map<String, Object>> outage(int megabytes) throws IOException {
-    Path folder = Files.createTempDirectory(directory, "dyad-outage");
+    Path folder = Files.createTempDirectory(places.primary(), "dyad-outage");
+    Path standbyFolder = Files.createTempDirectory(places.standby(), "dyad-outage");
     Path one = folder.resolve("one");
-    Path two = folder.resolve("two");
+    Path two = standbyFolder.resolve("two");
     try {
       long bytes = (long) megabytes << 20;
       for (Path image : new Path[] {one, two}) {
@@ -113,7 +154,7 @@ final class ResyncCase {
         return List.of(row);
       }
     } finally {
-      for (Path file : new Path[] {one, two, DiskFiles.metadata(one), DiskFiles.metadata(two), folder}) {
+      for (Path file : new Path[] {one, two, DiskFiles.metadata(one), DiskFiles.metadata(two), folder, standbyFolder}) {
         Files.deleteIfExists(file);
       }
     }

@@ -24,6 +24,9 @@ final class SpeedCase {
   /** Of the best window of the local disk ("") and of each link: a compiler that is still at work allocates for the thread. */
   private final Map<String, Double> allocatedBytesPerIo = new LinkedHashMap<>();
 
+  /** Keys as above: what a machine with few cores adds to the latencies. */
+  private final Map<String, List<Double>> withoutCore = new LinkedHashMap<>();
+
   SpeedCase(DiskCase test, MirrorFiles files, List<String> links, double seconds, int rounds) {
     this.test = test;
     this.files = files;
@@ -37,15 +40,17 @@ final class SpeedCase {
     for (int round = 0; round < rounds; round++) {
       fio.addAll(Fio.run(test, seconds, files.bytes(), files.one()));
       try (UringDisk disk = UringDisk.open(files.one().toString(), 128);
-          DiskLoad load = load(disk)) {
+          DiskLoad load = load(disk, Rest.UNBOUNDED)) {
         local.add(load.run(seconds, now -> {}));
+        withoutCore("").add(load.withoutCore());
         allocatedBytesPerIo.merge("", load.allocatedBytesPerIo(), Math::min);
       }
       fioPair.add(Speed.slower(Fio.run(test, seconds, files.bytes(), files.one(), files.two())));
       for (String link : links) {
         try (MirrorPair pair = files.pair(link, false);
-            DiskLoad load = load(pair.disk())) {
+            DiskLoad load = load(pair.disk(), Rest.MIRROR_NANOS)) {
           mirrored(link).add(load.run(seconds, pair::turn));
+          withoutCore(link).add(load.withoutCore());
           allocatedBytesPerIo.merge(link, load.allocatedBytesPerIo(), Math::min);
         }
       }
@@ -53,12 +58,30 @@ final class SpeedCase {
     return links.stream().map(this::row).toList();
   }
 
+  /** Our side of it, for nothing: what the compilers do at first, they do on the cores that the disk's threads and the kernel need. */
+  void warmUp() throws IOException {
+    try (UringDisk disk = UringDisk.open(files.one().toString(), 128);
+        DiskLoad load = load(disk, Rest.UNBOUNDED)) {
+      load.run(seconds, now -> {});
+    }
+    for (String link : links) {
+      try (MirrorPair pair = files.pair(link, false);
+          DiskLoad load = load(pair.disk(), Rest.MIRROR_NANOS)) {
+        load.run(seconds, pair::turn);
+      }
+    }
+  }
+
   private List<Speed> mirrored(String link) {
     return mirrored.computeIfAbsent(link, name -> new ArrayList<>());
   }
 
-  private DiskLoad load(BlockDevice device) {
-    return new DiskLoad(device, test, files.bytes(), Mapping.anonymous((long) test.queueDepth() * test.blockBytes()));
+  private List<Double> withoutCore(String link) {
+    return withoutCore.computeIfAbsent(link, name -> new ArrayList<>());
+  }
+
+  private DiskLoad load(BlockDevice device, long waitNanosMax) {
+    return new DiskLoad(device, test, files.bytes(), Mapping.anonymous((long) test.queueDepth() * test.blockBytes()), new Rest(waitNanosMax));
   }
 
   private Map<String, Object> row(String link) {
@@ -73,6 +96,8 @@ final class SpeedCase {
     Speed mirror = put(row, "mirrored", mirrored(link));
     putRatios(row, "local", ours, alone);
     putRatios(row, "mirrored", mirror, both);
+    row.put("localWithoutCore", Figure.of(Speed.median(withoutCore(""), value -> value), 2));
+    row.put("mirroredWithoutCore", Figure.of(Speed.median(withoutCore(link), value -> value), 2));
     double allocated = Math.max(allocatedBytesPerIo.getOrDefault("", 0.0), allocatedBytesPerIo.getOrDefault(link, 0.0));
     row.put("allocatedBytesPerIo", Figure.of(allocated, 3));
     return row;
