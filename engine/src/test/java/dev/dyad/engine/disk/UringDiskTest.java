@@ -21,6 +21,7 @@ class UringDiskTest {
   private static final int LARGE = 64 << 10;
   private static final int BYTES = 1 << 20;
   private static final int FILL = 0x5a;
+  private static final long BOUND_NANOS = 20_000_000_000L;
 
   @TempDir Path folder;
   private Path image;
@@ -33,15 +34,16 @@ class UringDiskTest {
     }
   }
 
-  /** Waits until the file has that many bytes of ours from its start on; the time is the test's. */
+  /** Waits until the file has that many bytes of ours from its start on. */
   private void awaitWritten(int bytes) throws IOException {
+    long end = System.nanoTime() + BOUND_NANOS;
     int written = 0;
     while (written < bytes) {
+      assertTrue(System.nanoTime() < end, "only " + written + " bytes were handed over");
       byte[] content = Files.readAllBytes(image);
       for (written = 0; written < bytes && content[written] == FILL; ) {
         written++;
       }
-      Thread.onSpinWait();
     }
   }
 
