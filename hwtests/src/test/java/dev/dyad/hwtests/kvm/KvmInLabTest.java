@@ -32,7 +32,7 @@ final class KvmInLabTest {
   /** Every page of every epoch with both trackers and up to 8 vCPUs, rings that are full, guests that end as undisturbed ones in other machines and processes; and the faults that must show. */
   @TestFactory
   List<DynamicTest> shouldHoldEveryPageAndGoOnExactlyInsideALabHost(Lab lab) throws IOException {
-    return run(lab, 0.02, 240, "ReplicaTest", "ResumeTest", "KillTest");
+    return run(lab, 0.02, 400, "ReplicaTest", "ResumeTest", "KillTest");
   }
 
   @TestFactory
