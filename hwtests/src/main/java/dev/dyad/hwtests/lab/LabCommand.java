@@ -12,7 +12,6 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.IModelTransformer;
@@ -52,14 +51,14 @@ public final class LabCommand implements Runnable {
   int up(@Option(names = "--memory", paramLabel = "MIB", defaultValue = "1024", description = "memory of each host (default: ${DEFAULT-VALUE})") int memoryMib,
       @Option(names = "--cpus", defaultValue = "1", description = "processors of each host (default: ${DEFAULT-VALUE})") int cpus,
       @Option(names = "--kvm", description = "with /dev/kvm in both, for virtual machines inside them") boolean kvm) throws IOException {
-    if (Files.exists(folder())) {
-      throw new CommandFailure(ExitCode.UNAVAILABLE, "a lab is up already (" + folder() + "): run 'dyad lab down' first");
-    }
     if (memoryMib < MEMORY_MIB_MIN) {
       throw new CommandFailure(ExitCode.USAGE, "--memory " + memoryMib + ": a host needs " + MEMORY_MIB_MIN + " MiB at least");
     }
     if (cpus < 1 || cpus > CPUS_MAX) {
       throw new CommandFailure(ExitCode.USAGE, "--cpus " + cpus + ": 1 to " + CPUS_MAX + " are possible");
+    }
+    if (Files.exists(folder())) {
+      throw new CommandFailure(ExitCode.UNAVAILABLE, "a lab is up already (" + folder() + "): run 'dyad lab down' first");
     }
     var config = new LabConfig(2, memoryMib, cpus, false);
     long start = System.nanoTime();
@@ -116,8 +115,8 @@ public final class LabCommand implements Runnable {
       requireNumber(only);
     }
     var hosts = new ArrayList<LabHost>();
+    var jobs = new ArrayList<LabJob>();
     try {
-      var jobs = new ArrayList<LabJob>();
       for (int number = 1; number <= 2; number++) {
         if (only == 0 || only == number) {
           var host = attach(number);
@@ -138,6 +137,7 @@ public final class LabCommand implements Runnable {
       }
       return code;
     } finally {
+      jobs.forEach(LabCommand::end);
       for (var host : hosts) {
         host.detach();
       }
@@ -157,28 +157,27 @@ public final class LabCommand implements Runnable {
   int fault(@Option(names = "--host", required = true, description = "1 or 2") int number,
       @Parameters(arity = "1..*", paramLabel = "WORD") List<String> words) throws IOException {
     requireNumber(number);
-    var host = attach(number);
     var rest = String.join(" ", words.subList(1, words.size()));
+    Fault fault = switch (words.getFirst()) {
+      case "kill" -> LabHost::kill;
+      case "freeze" -> LabHost::freeze;
+      case "thaw" -> LabHost::thaw;
+      case "suspend" -> LabHost::suspend;
+      case "resume" -> LabHost::resume;
+      case "cut" -> host -> host.setLink(false);
+      case "heal" -> host -> host.setLink(true);
+      case "netem" -> host -> netem(host, rest);
+      case "calm" -> host -> netem(host, "");
+      case "jump" -> {
+        var by = Duration.ofSeconds(seconds(rest));
+        yield host -> host.jumpClock(by);
+      }
+      default -> throw new CommandFailure(ExitCode.USAGE, "no such fault: " + words.getFirst() + "; see 'dyad lab fault --help'");
+    };
+    var host = attach(number);
     try {
-      Callable<Void> fault = switch (words.getFirst()) {
-        case "kill" -> call(host::kill);
-        case "freeze" -> call(host::freeze);
-        case "thaw" -> call(host::thaw);
-        case "suspend" -> call(host::suspend);
-        case "resume" -> call(host::resume);
-        case "cut" -> call(() -> host.setLink(false));
-        case "heal" -> call(() -> host.setLink(true));
-        case "netem" -> call(() -> netem(host, rest));
-        case "calm" -> call(() -> netem(host, ""));
-        case "jump" -> call(() -> host.jumpClock(Duration.ofSeconds(seconds(rest))));
-        default -> throw new CommandFailure(ExitCode.USAGE, "no such fault: " + words.getFirst() + "; see 'dyad lab fault --help'");
-      };
-      fault.call();
+      fault.happenTo(host);
       return ExitCode.OK;
-    } catch (IOException | RuntimeException e) {
-      throw e;
-    } catch (Exception e) {
-      throw new IllegalStateException(e);
     } finally {
       host.detach();
     }
@@ -186,14 +185,7 @@ public final class LabCommand implements Runnable {
 
   @FunctionalInterface
   private interface Fault {
-    void happen() throws IOException;
-  }
-
-  private static Callable<Void> call(Fault fault) {
-    return () -> {
-      fault.happen();
-      return null;
-    };
+    void happenTo(LabHost host) throws IOException;
   }
 
   private static void requireNumber(int number) {
