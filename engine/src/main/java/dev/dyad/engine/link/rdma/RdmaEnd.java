@@ -27,10 +27,7 @@ abstract class RdmaEnd implements LinkEnd {
   /** Receives of the peer's that only messages without content may use. */
   static final int RESERVED = 2;
 
-  /** How often an end that has nothing to do looks for a dead peer, and at the latest one that always has: each look is a system call beside a commit. */
   private static final long CHECK_NANOS = 1_000_000;
-
-  private static final long CHECK_NANOS_BUSY = 5_000_000;
   private static final long LINGER_NANOS = 100_000_000;
   private static final int DRAINS_MAX = 1000;
 
@@ -63,7 +60,6 @@ abstract class RdmaEnd implements LinkEnd {
   private long spokeAt;
   private boolean heard;
   private boolean waiting;
-  private boolean armed;
   private boolean closed;
   private String flushed = "";
   private String failure = "";
@@ -120,7 +116,10 @@ abstract class RdmaEnd implements LinkEnd {
     }
     long now = clock.getAsLong();
     boolean woken = waiting;
-    waiting = false;
+    if (woken) {
+      waiting = false;
+      port.disarm();
+    }
     int work = takeCompletions();
     if (isUp() && flushed.isEmpty()) {
       work += transfer(work);
@@ -130,8 +129,7 @@ abstract class RdmaEnd implements LinkEnd {
       heard = false;
       heardAt = now;
     }
-    // First what arrived: an acknowledgement waits for it. If something else has woken us as well, the next call finds that.
-    if (isUp() && (work > 0 ? now - checkedAt >= CHECK_NANOS_BUSY : woken || now - checkedAt >= CHECK_NANOS)) {
+    if (isUp() && (woken || now - checkedAt >= CHECK_NANOS)) {
       check(now);
     }
     return work;
@@ -332,11 +330,6 @@ abstract class RdmaEnd implements LinkEnd {
       return false;
     }
     waiting = true;
-    if (armed) {
-      // Only now, when the peer has its answer: notifications that were not taken disturb nobody who is awake.
-      port.disarm();
-    }
-    armed = true;
     port.arm(waitsForSends());
     return takeCompletions() == 0 && isUp();
   }

@@ -133,40 +133,6 @@ final class RdmaLinkSim {
   }
 
   @Test
-  void shouldAnswerWhatHasWokenItBeforeItLooksAtAnythingElse() {
-    // Time stands still: nothing is due.
-    var pair = RdmaPairs.simulated(5, RING_BYTES, RdmaPairs.calm(), false, () -> 0);
-    var port = (SimPort) ((RdmaEnd) pair.receiver()).port;
-    for (int i = 1; i <= 100; i++) {
-      while (!pair.receiver().prepareToWait()) {
-        pair.receiver().poll();
-      }
-      int before = port.disarmed;
-      if (i == 100) {
-        port.happen("port error");
-      }
-      pair.sender().publish(8L * i);
-      pair.sender().poll();
-      assertTrue(pair.receiver().poll() > 0);
-      assertEquals(8L * i, pair.receiver().received());
-      assertEquals(before, port.disarmed, "a system call before the answer");
-      assertEquals(0, port.eventsLookedFor, "a system call before the answer");
-      assertTrue(pair.receiver().isUp());
-      pair.receiver().release(8L * i);
-    }
-    // But each wait begins with a bell that is silent.
-    assertTrue(port.disarmed >= 99, "taken " + port.disarmed);
-    for (int i = 0; i < 10 && pair.receiver().isUp(); i++) {
-      if (pair.receiver().prepareToWait()) {
-        pair.receiver().poll();
-      }
-    }
-    assertEquals("port error", pair.receiver().failure());
-    pair.sender().close();
-    pair.receiver().close();
-  }
-
-  @Test
   void shouldEndByWhatHappensToThePortWithinItsBoundAlsoWhenThereIsAlwaysSomethingToDo() {
     var clock = new AtomicLong();
     var pair = RdmaPairs.simulated(6, RING_BYTES, RdmaPairs.calm(), false, clock::get);
@@ -190,7 +156,7 @@ final class RdmaLinkSim {
       pair.receiver().release(pair.receiver().received());
     }
     assertEquals("port error", pair.receiver().failure());
-    assertTrue(clock.get() - happened <= 5_200_000, "ended after " + (clock.get() - happened) / 1000 + " us");
+    assertTrue(clock.get() - happened <= 1_200_000, "ended after " + (clock.get() - happened) / 1000 + " us");
     assertEquals(0, idle, "the receiver was to be busy");
     pair.sender().close();
     pair.receiver().close();

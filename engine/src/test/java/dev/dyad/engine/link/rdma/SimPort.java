@@ -53,11 +53,6 @@ final class SimPort implements RdmaPort {
   private String event = "";
   int receiverNotReady;
 
-  /** How often notifications were taken, and events looked for after the descriptor said that there are some. */
-  int disarmed;
-
-  int eventsLookedFor;
-
   SimPort(long seed, StagingRing ring, RdmaConfig config, boolean breaksOrder) {
     random = new Random(seed);
     this.ring = ring;
@@ -343,7 +338,6 @@ final class SimPort implements RdmaPort {
 
   @Override
   public void disarm() {
-    disarmed++;
     bell.drain();
   }
 
@@ -354,7 +348,6 @@ final class SimPort implements RdmaPort {
 
   @Override
   public String event() {
-    eventsLookedFor++;
     events.drain();
     return event;
   }
