@@ -5,8 +5,8 @@ import dev.dyad.engine.link.LinkEnd;
 
 /** How a link's thread waits in {@code dyad perf link}: as a node's does, asleep, or spinning if asked to. One thread; allocates nothing after it is made. */
 final class LinkIdle implements AutoCloseable {
-  /** In case that what it waits for is not of the link: a credit, time. */
-  private static final long SLEEP_NANOS_MAX = 1_000_000;
+  /** In case that what it waits for is not of the link, such as time. About a node's next tick: a timer that is due before the kernel's own costs the sleeper its setting. */
+  private static final long SLEEP_NANOS_MAX = 10_000_000;
 
   private final boolean spins;
   private final Poll waits = new Poll(1);
