@@ -14,6 +14,9 @@ import java.util.List;
  * came after it. Any thread, before anybody else has the image; waits.
  *
  * <p>It may end half-way and be done again: it begins with the first batch each time, and what is written twice is the same.
+ *
+ * <p>Must never happen: the image gets a write from a batch that is not durable. A process that died leaves batches that a loss of power can
+ * still take; the next replay would then mend to an older epoch what this one has written of a newer one.
  */
 final class LogReplay {
   private static final int HEAD = WriteLog.BATCH_HEAD_BYTES;
@@ -57,6 +60,9 @@ final class LogReplay {
           base = WriteLog.batchBase(at);
         }
         position += HEAD + bytes;
+      }
+      if (whole > 0) {
+        SyncIo.flush(device); // what was read may be in its cache alone
       }
       int writes = 0;
       for (int batch = 0; batch < whole; batch++) {
