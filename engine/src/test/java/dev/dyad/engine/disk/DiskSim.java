@@ -46,7 +46,8 @@ class DiskSim {
   @EnumSource(value = Mutation.class, mode = EnumSource.Mode.EXCLUDE, names = "NONE")
   void shouldCatchAFaultInTheEngine(Mutation mutation) {
     for (long seed = 1; seed <= 60; seed++) {
-      try (DiskWorld world = new DiskWorld(seed, mutation, mutation == Mutation.REPLAY_A_DROPPED_EPOCH)) {
+      boolean durable = mutation == Mutation.REPLAY_A_DROPPED_EPOCH || mutation == Mutation.REPLAY_AN_UNFLUSHED_LOG;
+      try (DiskWorld world = new DiskWorld(seed, mutation, durable)) {
         world.run(EPOCHS_PER_SEED);
       } catch (AssertionError | DiskRefusedException caught) {
         return;

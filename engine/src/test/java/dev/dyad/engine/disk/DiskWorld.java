@@ -40,6 +40,8 @@ final class DiskWorld implements AutoCloseable {
     FORGET_FLUSH,
     /** The log file takes writes of the open epoch and says that they are sealed. */
     REPLAY_A_DROPPED_EPOCH,
+    /** The log is repeated from its disk's cache. */
+    REPLAY_AN_UNFLUSHED_LOG,
     /** The standby says DURABLE of what is in its disk's cache. */
     CLEAN_BEFORE_DURABLE
   }
@@ -468,25 +470,26 @@ final class DiskWorld implements AutoCloseable {
 
   /**
    * A level standby with durability = disk died: when its host starts, the image is the guest's view at one epoch, not before the newest
-   * acknowledged one in which the guest flushed; also when it loses power again while it repeats its log.
+   * acknowledged one in which the guest flushed; also when it loses power while it repeats its log, or right after that.
    */
   private void checkReplay() {
     if (!otherHost.wasLevel()) {
       return; // it had not recorded that it is: nobody may start from it
     }
+    otherHost.log.liesAboutOps = mutation == Mutation.REPLAY_AN_UNFLUSHED_LOG ? 1 << BlockDevice.FLUSH : 0;
     for (int deaths = random.nextInt(3); deaths > 0; deaths--) {
-      otherHost.image.writesUntilPowerLoss = random.nextInt(8);
+      otherHost.image.writesUntilPowerLoss = random.nextInt(8 << random.nextInt(8)); // in what the image had already, or in what is new
       try {
         otherHost.replay();
       } catch (SimDevice.PowerLostException e) {
         events.add(Kind.DIED_REPLAYING);
-        otherHost.losePower();
       }
-      otherHost.image.writesUntilPowerLoss = -1;
+      otherHost.losePower();
     }
     if (otherHost.replay() > 0) {
       events.add(Kind.LOG_REPLAYED);
     }
+    otherHost.log.liesAboutOps = 0;
     long from = java.util.Objects.requireNonNullElse(flushedEpochs.floor(acknowledged), 0L);
     for (long epoch = opened - 1; epoch >= Math.max(0, from); epoch--) {
       Snapshot snapshot = snapshots.get(epoch);
@@ -699,8 +702,8 @@ final class DiskWorld implements AutoCloseable {
       if (i % 16 == 0 && primary.inFlight() == 0 && primary.isMirroring() && acknowledged >= opened - 1 && other.pendingWrites() > 0) {
         seal();
       }
-      if (!primary.isMirroring()) {
-        break;
+      if (!primary.isMirroring() || primary.isImageFailed()) {
+        break; // an image that fails now is noticed when it is read to be verified
       }
       if (primary.inFlight() == 0 && acknowledged == opened - 1 && other.pendingWrites() == 0 && i % 16 != 0) {
         if (!verifying) {
