@@ -301,8 +301,9 @@ public final class StandbyDisk implements StandbyEpochs, AutoCloseable {
       return Taken.OK;
     }
     LogFile file = logFile;
-    int set = Superblock.INCONSISTENT | Superblock.RECEIVING | (config.durable() ? Superblock.LOGGED : 0);
-    receivingTicket = metadata.update(metadata.generations(), set, 0, file == null ? metadata.logId() : file.logId());
+    int logged = config.durable() ? Superblock.LOGGED : 0; // a session before this one may have had the other durability
+    int set = Superblock.INCONSISTENT | Superblock.RECEIVING | logged;
+    receivingTicket = metadata.update(metadata.generations(), set, Superblock.LOGGED & ~logged, file == null ? metadata.logId() : file.logId());
     state = State.LEVELLING;
     return Taken.OK;
   }

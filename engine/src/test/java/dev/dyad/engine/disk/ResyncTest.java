@@ -24,11 +24,13 @@ class ResyncTest {
     final Random random = new Random(5);
     final MirrorConfig config;
     final SimDevice[] devices = new SimDevice[4];
+    final SimDevice log;
     final Mapping buffer = Mapping.anonymous(4096);
     final MirroredDisk primary;
     @Nullable StandbyDisk standby;
     long now;
     int answers;
+    boolean seals = true;
     private int turns;
 
     Pair(long bytesPerSecond) {
@@ -37,15 +39,20 @@ class ResyncTest {
       for (int i = 0; i < 4; i++) {
         devices[i] = new SimDevice(i < 2 ? BYTES : GEOMETRY.metadataBytes(), random, events);
       }
+      log = new SimDevice(1 << 20, random, events);
       DiskMetadata.format(devices[2], GEOMETRY, 7, 7, Generations.first(1));
       DiskMetadata.format(devices[3], GEOMETRY, 7, 7, Generations.NONE);
       primary = MirroredDisk.open(devices[0], devices[2], config, 0);
     }
 
     void connect() {
+      connect(null, false);
+    }
+
+    void connect(@Nullable SimDevice logDevice, boolean durable) {
       SimLink forward = new SimLink(random);
       SimLink back = new SimLink(random);
-      standby = StandbyDisk.open(devices[1], devices[3], null, config, new DiskChannel(back.sender, forward.receiver, 1));
+      standby = StandbyDisk.open(devices[1], devices[3], logDevice, config.withDurable(durable), new DiskChannel(back.sender, forward.receiver, 1));
       primary.attach(new DiskChannel(forward.sender, back.receiver, 1));
     }
 
@@ -58,6 +65,10 @@ class ResyncTest {
       primary.standAlone(identifier);
     }
 
+    StandbyDisk standby() {
+      return java.util.Objects.requireNonNull(standby);
+    }
+
     void turn() {
       now += TURN_NANOS;
       primary.poll((tag, error) -> answers++, now);
@@ -68,7 +79,7 @@ class ResyncTest {
           present.committed(present.sealedEpoch());
         }
       }
-      if (++turns % 8 == 0) {
+      if (seals && ++turns % 8 == 0) {
         primary.seal(primary.epoch());
       }
     }
@@ -88,13 +99,29 @@ class ResyncTest {
 
     /** Writes a block and waits for the answer. */
     void write(long block) {
+      write(block, 1);
+    }
+
+    void write(long block, int blocks) {
       int before = answers;
-      Memory.fill(buffer.hostVirt(), BLOCK, (byte) (1 + random.nextInt(100)));
-      assertTrue(primary.submit(BlockDevice.WRITE, 0, block * BLOCK, BLOCK, buffer.hostVirt(), 0));
+      Memory.fill(buffer.hostVirt(), (long) blocks * BLOCK, (byte) (1 + random.nextInt(100)));
+      assertTrue(primary.submit(BlockDevice.WRITE, 0, block * BLOCK, (long) blocks * BLOCK, buffer.hostVirt(), 0));
       for (int i = 0; answers == before; i++) {
         turn();
         assertTrue(i < TURNS_MAX, "no answer: " + primary);
       }
+    }
+
+    /** An epoch of which the standby's log has to put something into its file; it is durable on both sides afterwards. */
+    void writeMoreThanMemoryKeeps() {
+      seals = false;
+      long before = log.writes;
+      for (int i = 0; log.writes == before; i++) {
+        write(8L * i, 8);
+        assertTrue(i < 100, "memory is not short: " + standby);
+      }
+      seals = true;
+      turns(500);
     }
 
     @Override
@@ -107,6 +134,7 @@ class ResyncTest {
       for (SimDevice device : devices) {
         device.free();
       }
+      log.free();
       buffer.close();
     }
   }
@@ -129,6 +157,30 @@ class ResyncTest {
       assertTrue(moved >= (long) written.size() * BLOCK, moved + " bytes moved, written were " + written.size() + " blocks");
       assertTrue(moved <= BYTES * 15 / 1000, moved + " bytes moved of " + BYTES);
       assertEquals(0, pair.primary.resync().comparedBytes(), "nothing else is even compared");
+      assertEquals(-1, Memory.mismatch(pair.devices[0].contents(), pair.devices[1].contents(), BYTES));
+    }
+  }
+
+  /** With durability = memory the file has gaps: it is only what memory could not keep. */
+  @Test
+  void shouldNotRepeatTheLogOfASessionInMemory() {
+    try (Pair pair = new Pair(Long.MAX_VALUE)) {
+      pair.connect(pair.log, true);
+      pair.level();
+      pair.disconnect(2);
+      pair.connect(pair.log, false);
+      pair.level();
+      pair.writeMoreThanMemoryKeeps();
+      pair.write(0);
+      pair.turns(500);
+      pair.writeMoreThanMemoryKeeps();
+      pair.write(0);
+      pair.turns(500);
+      assertEquals(0, pair.standby().pendingWrites());
+      pair.disconnect(3);
+      pair.connect(pair.log, false);
+      pair.level();
+      assertEquals(0, pair.primary.resync().copiedBytes(), "all of it was durable on both sides");
       assertEquals(-1, Memory.mismatch(pair.devices[0].contents(), pair.devices[1].contents(), BYTES));
     }
   }
