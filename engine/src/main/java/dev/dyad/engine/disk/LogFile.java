@@ -33,7 +33,10 @@ final class LogFile implements BlockDevice.Completions, AutoCloseable {
   private long sealWritten = -1;
   private long sealWriting = -1;
   private long sealTailWriting;
+
+  /** Entries before this one were sealed in the file. */
   private long sealedEntries;
+
   private boolean flushing;
   private long sealFlushing = -1;
   private long sealDurable = -1;
@@ -73,11 +76,6 @@ final class LogFile implements BlockDevice.Completions, AutoCloseable {
     return log.needsFile() && log.loggedThrough() > sealedEntries;
   }
 
-  /** Entries before this one were sealed in the file. */
-  long sealedEntries() {
-    return sealedEntries;
-  }
-
   /** The newest epoch whose writes and seal are durable here. */
   long sealDurable() {
     return sealDurable;
@@ -85,6 +83,11 @@ final class LogFile implements BlockDevice.Completions, AutoCloseable {
 
   boolean isBusy() {
     return writing > 0 || flushing;
+  }
+
+  /** Whether no batch is under way, and there is room for one. */
+  boolean mayAppend() {
+    return writing == 0 && error == 0 && hasRoom();
   }
 
   /**
@@ -96,7 +99,7 @@ final class LogFile implements BlockDevice.Completions, AutoCloseable {
    * @return false when one is under way, there is no room, or nothing to append
    */
   boolean append(long seal, long sealTail, long end, long base) {
-    if (writing > 0 || error != 0 || !hasRoom()) {
+    if (!mayAppend()) {
       return false;
     }
     int count = log.batchEntries(end);

@@ -44,9 +44,10 @@ final class LogSpill {
   void turn(long levelEpoch, long flushTag) {
     restart(flushTag);
     boolean memoryShort = log.count() > 0 && log.freeBytes() < memoryBytes / 4;
-    long end = restartTicket != NONE || flushing ? NONE : wanted(levelEpoch, memoryShort);
+    long end = restartTicket != NONE || flushing || !file.mayAppend() ? NONE : wanted(levelEpoch, memoryShort);
     if (end != NONE) {
-      file.append(levelEpoch == NONE ? NONE : received.sealed(), received.sealedTail(), end, levelEpoch);
+      long seal = levelEpoch == NONE ? NONE : received.sealedWithin(log.loggedThrough() + log.batchEntries(end), levelEpoch);
+      file.append(seal, seal == NONE ? 0 : received.tailOf(seal), end, levelEpoch);
     }
     if (durable) {
       file.flush();
@@ -61,14 +62,15 @@ final class LogSpill {
     if (!durable || levelEpoch == NONE) {
       return memoryShort ? log.tail() : NONE;
     }
-    boolean late = isLate();
-    if (late && !file.isBetweenSeals()) {
+    if (!isLate()) {
+      return memoryShort ? log.tail() : received.sealedTail();
+    }
+    if (!file.isBetweenSeals()) {
       return NONE; // it starts over as soon as its content is applied
     }
-    if (file.sealedEntries() < received.sealedTail() || !late) {
-      return memoryShort && !late ? log.tail() : received.sealedTail();
-    }
-    return memoryShort ? log.tail() : NONE;
+    // The epoch that it has begun, and no other: who always begins another finds the file full, and no seal in it lets anything be applied.
+    boolean isOpen = log.loggedThrough() > received.sealedTail();
+    return isOpen && memoryShort ? log.tail() : received.endOf(log.loggedThrough(), levelEpoch);
   }
 
   private boolean isLate() {

@@ -37,6 +37,7 @@ final class ReceivedEpochs implements AutoCloseable {
   private final int recordsBytes;
   private final long[] recordsEpoch = new long[WINDOW];
   private final int[] recordsCount = new int[WINDOW];
+  private final long[] tails = new long[WINDOW];
   private long frames;
   private long frameBytes;
   private long sealed = NONE;
@@ -62,6 +63,34 @@ final class ReceivedEpochs implements AutoCloseable {
   /** Entries of the log before this one are of sealed epochs. */
   long sealedTail() {
     return sealedTail;
+  }
+
+  /** Entries of the log before this one are of sealed epochs up to that one, which is remembered. */
+  long tailOf(long epoch) {
+    return tails[(int) (epoch % WINDOW)];
+  }
+
+  /** The newest epoch from {@code from} on of which no entry is {@code covered} or later; NONE for none that is remembered. */
+  long sealedWithin(long covered, long from) {
+    for (long epoch = sealed; isRemembered(epoch, from); epoch--) {
+      if (tailOf(epoch) <= covered) {
+        return epoch;
+      }
+    }
+    return NONE;
+  }
+
+  /** Where the sealed epoch ends that has the entry before {@code begun}, of those from {@code from} on; if it is of the open one, where that begins. */
+  long endOf(long begun, long from) {
+    long end = sealedTail;
+    for (long epoch = sealed; isRemembered(epoch, from) && tailOf(epoch) >= begun; epoch--) {
+      end = tailOf(epoch);
+    }
+    return end;
+  }
+
+  private boolean isRemembered(long epoch, long from) {
+    return epoch >= from && recordsEpoch[(int) (epoch % WINDOW)] == epoch;
   }
 
   /** The newest epoch in which the guest flushed; NONE before. */
@@ -137,6 +166,7 @@ final class ReceivedEpochs implements AutoCloseable {
     Memory.copy(at + head, recordsAt(window), records);
     sealed = epoch;
     sealedTail = log.tail();
+    tails[window] = sealedTail;
     sealFlags = Memory.getInt(at + dyad_disk_seal.flags$offset());
     if ((sealFlags & DYAD_DISK_SEAL_FLUSHED()) != 0) {
       flushed = epoch;
