@@ -183,6 +183,7 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
       DiskMetadata metadata = new DiskMetadata(device, geometry, marks, memory, newest);
       try {
         metadata.restore(restored.apply(geometry));
+        SyncIo.flush(device); // what was read counts as durable from now on; a process that died may have left it in the cache
       } catch (RuntimeException e) {
         memory.close();
         throw e;

@@ -47,7 +47,11 @@ class ActivityLogTest {
   }
 
   private DiskMetadata open() {
-    DiskMetadata opened = DiskMetadata.open(device, GEOMETRY.bytes(), block -> 0, geometry -> marks);
+    return open(device);
+  }
+
+  private DiskMetadata open(SimDevice from) {
+    DiskMetadata opened = DiskMetadata.open(from, GEOMETRY.bytes(), block -> 0, geometry -> marks);
     opened.marks(marks::word);
     return opened;
   }
@@ -84,6 +88,34 @@ class ActivityLogTest {
     reopen();
     assertArrayEquals(new int[] {3}, log.active());
     assertEquals(64, marks.extentCount(3), "after a crash all of an active extent is marked");
+  }
+
+  /** The process dies between the write of a record and its flush, the next one finds the record and builds on it. */
+  @Test
+  void shouldMakeDurableWhatItFindsWhenItOpens() {
+    int found = 0;
+    for (long seed = 0; seed < 100; seed++) {
+      SimDevice own = new SimDevice(GEOMETRY.metadataBytes(), new Random(seed), events);
+      DiskMetadata.format(own, GEOMETRY, 1, 2, Generations.first(9));
+      DiskMetadata first = open(own);
+      first.activity().want(3);
+      own.sleepPolls = Integer.MAX_VALUE;
+      while (own.inFlight() == 0) {
+        first.poll();
+      }
+      own.sleepPolls = 0;
+      first.close();
+      DiskMetadata second = open(own);
+      boolean active = second.activity().isActive(3);
+      found += active ? 1 : 0;
+      own.losePower();
+      second.close();
+      DiskMetadata third = open(own);
+      assertEquals(active, third.activity().isActive(3), "seed " + seed);
+      third.close();
+      own.free();
+    }
+    assertTrue(found > 20, "found " + found + " times");
   }
 
   @Test

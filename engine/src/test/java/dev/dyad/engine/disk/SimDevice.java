@@ -232,6 +232,7 @@ final class SimDevice implements BlockDevice {
     while (!running.isEmpty()) {
       Request request = running.remove(random.nextInt(running.size()));
       if (request.op != READ && request.op != FLUSH && random.nextBoolean()) {
+        request.flags &= random.nextBoolean() ? ~FUA : -1; // one that is to be durable is a write and a flush
         perform(request);
       }
     }
