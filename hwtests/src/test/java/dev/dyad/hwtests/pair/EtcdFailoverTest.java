@@ -27,10 +27,11 @@ class EtcdFailoverTest extends FailoverWithDisk {
 
   @TempDir Path folder;
 
+  /** Hosts that come back are in every build with Redis ({@link DiskFailoverTest}), with etcd in the soak. */
   @Test
-  void shouldHaveEveryAcknowledgedRevisionAfterHostsDiedAndCameBack() throws Exception {
+  void shouldHaveEveryAcknowledgedRevisionAfterItsHostDied() throws Exception {
     needs(GuestDisks.Program.ETCD);
-    killAndComeBack(2, new GuestDisks.Content(MEGABYTES, GuestDisks.Program.ETCD, GuestDisks.Shape.BLOCKDEV, false, "memory"), LinuxPair::startEtcdClient, this::anEtcdOnThatDataHasEveryKey);
+    killAndComeBack(1, new GuestDisks.Content(MEGABYTES, GuestDisks.Program.ETCD, GuestDisks.Shape.BLOCKDEV, false, "memory"), LinuxPair::startEtcdClient, this::anEtcdOnThatDataHasEveryKey);
   }
 
   @Test
