@@ -12,7 +12,7 @@ import java.util.List;
 /** The device, and each capability that a microVM uses. */
 final class KvmChecks {
   private static final String AREA = "kvm";
-  private static final String NO_MICROVM = "dyad protect, dyad demo and a standby for microVMs do not work";
+  private static final String NO_MICROVM = "dyad protect, the built-in guest of dyad demo and a standby for microVMs do not work";
   private static final String NEWER_KERNEL = "install Linux 6.1 or later (apt-get install linux-image-amd64), then reboot";
   private static final int RING_ENTRIES = 65_536;
   private static final long SYNCED = KVM_SYNC_X86_REGS() | KVM_SYNC_X86_EVENTS();
@@ -39,7 +39,7 @@ final class KvmChecks {
         unusable.contains("EACCES")
             ? "usermod -aG kvm " + System.getProperty("user.name") + " (as root), then log in again"
             : "switch virtualization on in the firmware (in a cloud: choose a machine with nested virtualization), then modprobe kvm_intel || modprobe kvm_amd";
-    return Finding.missing(AREA, Kvm.DEVICE, unusable, "read and write access", NO_MICROVM + "; dyad attach and dyad demo --guest linux do without", command);
+    return Finding.missing(AREA, Kvm.DEVICE, unusable, "read and write access", NO_MICROVM + "; dyad attach and dyad demo with a Linux do without", command);
   }
 
   static Finding kind(List<String> modules) {
