@@ -410,7 +410,9 @@ public final class StandbyDisk implements StandbyEpochs, AutoCloseable {
       throw new IllegalStateException("not promoted: " + state);
     }
     state = State.TAKEN;
-    greeting.becomeLevel(0, Superblock.INCONSISTENT | Superblock.DISCARD_MINE | Superblock.RECEIVING | Superblock.LOGGED);
+    // That it is level may not be recorded yet, nor that it no longer counts as failed.
+    int noMore = Superblock.INCONSISTENT | Superblock.DISCARD_MINE | Superblock.FAILED | Superblock.RECEIVING | Superblock.LOGGED;
+    greeting.becomeLevel(0, noMore);
     ownMarks.clear();
     MirroredDisk disk = new MirroredDisk(image, metadata, config, ownMarks, limits.promoted() + 1);
     disk.standAlone(identifier);

@@ -185,6 +185,35 @@ class ResyncTest {
     }
   }
 
+  /** The primary is lost between the seal that makes the standby level and the record of it. */
+  @Test
+  void shouldNotCountAsFailedAfterItTookOver() {
+    try (Pair pair = new Pair(Long.MAX_VALUE)) {
+      DiskMetadata failed = DiskMetadata.open(pair.devices[3], BYTES, block -> 0, geometry -> new BlockMap(geometry.blocks(), geometry.blocksPerExtent()));
+      long ticket = failed.update(failed.generations(), Superblock.FAILED, 0, failed.logId());
+      while (!failed.isDurable(ticket)) {
+        failed.poll();
+      }
+      failed.close();
+      pair.connect();
+      StandbyDisk standby = pair.standby();
+      for (int i = 0; !standby.isLevel(); i++) {
+        pair.turn();
+        assertTrue(i < TURNS_MAX, "not level: " + standby);
+      }
+      assertTrue(standby.promote(standby.sealedEpoch()));
+      while (!standby.isReadyToTakeOver()) {
+        standby.poll();
+      }
+      MirroredDisk taken = standby.takeOver(9);
+      while (!taken.isIdentityDurable()) {
+        taken.poll((tag, error) -> {}, ++pair.now);
+      }
+      taken.close();
+      MirroredDisk.open(pair.devices[1], pair.devices[3], pair.config, 0).close();
+    }
+  }
+
   /** Whether the bitmap of that metadata has a bit on disk. */
   private static boolean hasBits(SimDevice metadata) {
     long from = GEOMETRY.bitmapOffset(0);
