@@ -16,6 +16,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.MethodOrderer;
@@ -87,7 +88,8 @@ final class RdmaInLabTest {
     long cut = System.nanoTime();
     for (var side : List.of(job(sender), job(receiver))) {
       var end = ended(side);
-      assertTrue(end.group(2).contains("port") || end.group(2).contains("nothing heard") || end.group(2).contains("retry"), side::toString);
+      // "Flushed": Linux refuses packets of a device without a carrier, and soft-RoCE then ends the queue pair without a reason (docs/limits.md), sometimes before the port's event.
+      assertTrue(Stream.of("port", "nothing heard", "retry", "Flushed").anyMatch(end.group(2)::contains), side::toString);
     }
     requireInTime("a cut cable was noticed on both sides", cut);
   }
