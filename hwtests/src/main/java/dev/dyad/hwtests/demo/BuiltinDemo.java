@@ -4,6 +4,7 @@ import dev.dyad.engine.json.Json;
 import dev.dyad.perf.pair.MicroVmPair;
 import dev.dyad.perf.pair.RedisClient;
 import java.time.Duration;
+import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.ExecutionException;
@@ -79,7 +80,7 @@ final class BuiltinDemo {
         if (wentOn && kill == 1) {
           pair.awaitTakenOver(BOUND);
           pair.startStandby();
-          pair.awaitProtected(BOUND);
+          bringLevel(pair, client);
           progress.step("a new standby was brought level while the guest ran: protected again, in the other direction");
           last = watch(pair, client, 1_000, allocated == null);
           epochs += last.get("epochs").number(0);
@@ -92,7 +93,6 @@ final class BuiltinDemo {
       progress.step("the client has read every acknowledged value back");
       String expected = resultOf(undisturbed);
       progress.step("the same guest ran once more undisturbed: its checksum is " + expected + ", that of the one that died twice " + found);
-      Json pause = before.get("pauseMicros");
       return new DemoSummary(
           "builtin",
           epochs,
@@ -100,7 +100,7 @@ final class BuiltinDemo {
           verdict.lost(),
           verdict.reset() || !wentOn ? 1 : 0,
           failoverMillis,
-          new DemoSummary.Pauses(number(pause, "p50"), number(pause, "p95"), number(pause, "p99"), number(pause, "max")),
+          DemoSummary.Pauses.of(before),
           new DemoSummary.Inside(allocated, found.equals(expected)));
     }
   }
@@ -113,6 +113,15 @@ final class BuiltinDemo {
     }
   }
 
+  private void bringLevel(MicroVmPair pair, RedisClient client) throws InterruptedException {
+    long end = System.nanoTime() + BOUND.toNanos();
+    while (!pair.isProtected() && System.nanoTime() < end) {
+      progress.status(List.of("alone; a new standby gets its memory while it runs", String.format("acknowledged %,d", client.acked())));
+      Thread.sleep(STATUS_MILLIS);
+    }
+    pair.awaitProtected(BOUND);
+  }
+
   private Json watch(MicroVmPair pair, RedisClient client, long millis, boolean measure) throws InterruptedException {
     Json last = pair.status().orElseThrow(() -> new IllegalStateException("the process of the guest does not answer\n" + pair.logs()));
     long end = System.nanoTime() + millis * 1_000_000L;
@@ -122,17 +131,7 @@ final class BuiltinDemo {
       if (measure) {
         noteAllocated(last.get("allocatedBytesPerEpoch"));
       }
-      Json pause = last.get("pauseMicros");
-      progress.status(
-          String.format(
-              "epoch %,d  pause p50 %.0f µs p99 %.0f µs  dirty pages p50 %,d  held packets %d  commit age %.1f ms  acknowledged %,d",
-              last.get("epoch").number(0),
-              number(pause, "p50"),
-              number(pause, "p99"),
-              last.get("dirtyPages").get("p50").number(0),
-              last.get("heldPackets").number(0),
-              number(last, "commitAgeMillis"),
-              client.acked()));
+      progress.epochs(last, client.acked());
     }
     return last;
   }
@@ -155,10 +154,5 @@ final class BuiltinDemo {
       Thread.sleep(50);
     }
     return "";
-  }
-
-  private static double number(Json json, String name) {
-    Json value = json.get(name);
-    return value.isAbsent() || value.toString().equals("null") ? 0 : Double.parseDouble(value.toString());
   }
 }

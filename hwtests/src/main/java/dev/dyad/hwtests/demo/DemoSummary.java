@@ -1,5 +1,6 @@
 package dev.dyad.hwtests.demo;
 
+import dev.dyad.engine.json.Json;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -14,7 +15,13 @@ import org.jspecify.annotations.Nullable;
 record DemoSummary(
     String guest, long epochs, long acked, long lost, int reset, double failoverMillis, Pauses pauseMicros, @Nullable Inside inside) {
   /** Percentiles of the pause, in microseconds. */
-  record Pauses(double p50, double p95, double p99, double max) {}
+  record Pauses(double p50, double p95, double p99, double max) {
+    /** @param node its status */
+    static Pauses of(Json node) {
+      Json pause = node.get("pauseMicros");
+      return new Pauses(Progress.number(pause, "p50"), Progress.number(pause, "p95"), Progress.number(pause, "p99"), Progress.number(pause, "max"));
+    }
+  }
 
   /**
    * @param allocatedBytesPerEpoch on the Java heap by the epoch thread, the least of the windows of 100 epochs or more before the first kill; null when there were too few epochs

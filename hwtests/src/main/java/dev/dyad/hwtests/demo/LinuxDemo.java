@@ -55,7 +55,6 @@ final class LinuxDemo {
               : "the client got no more replies: " + client.problem());
       RedisClient.Verdict verdict = client.finish(REPLY_BOUND);
       progress.step("the client has read every acknowledged key back");
-      Json pause = last.get("pauseMicros");
       return new DemoSummary(
           "linux",
           last.get("epochs").number(0),
@@ -63,7 +62,7 @@ final class LinuxDemo {
           verdict.lost(),
           verdict.reset() || !wentOn ? 1 : 0,
           failoverMillis,
-          new DemoSummary.Pauses(number(pause, "p50"), number(pause, "p95"), number(pause, "p99"), number(pause, "max")),
+          DemoSummary.Pauses.of(last),
           null);
     }
   }
@@ -74,23 +73,8 @@ final class LinuxDemo {
     while (System.nanoTime() < end) {
       Thread.sleep(STATUS_MILLIS);
       last = pair.status("primary", pair.attach()).orElse(last);
-      Json pause = last.get("pauseMicros");
-      progress.status(
-          String.format(
-              "epoch %,d  pause p50 %.0f µs p99 %.0f µs  dirty pages p50 %,d  held packets %d  commit age %.1f ms  acknowledged %,d",
-              last.get("epoch").number(0),
-              number(pause, "p50"),
-              number(pause, "p99"),
-              last.get("dirtyPages").get("p50").number(0),
-              last.get("heldPackets").number(0),
-              number(last, "commitAgeMillis"),
-              client.acked()));
+      progress.epochs(last, client.acked());
     }
     return last;
-  }
-
-  private static double number(Json json, String name) {
-    Json value = json.get(name);
-    return value.isAbsent() ? 0 : Double.parseDouble(value.toString());
   }
 }

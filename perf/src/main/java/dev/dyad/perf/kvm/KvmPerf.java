@@ -19,7 +19,7 @@ import java.util.stream.Stream;
 final class KvmPerf {
   /**
    * @param epochs measured of each case and side, over all rounds
-   * @param warmupEpochs before them, in each round
+   * @param warmupEpochs before them, in each round; fewer where they write many pages ({@link #warmupEpochs})
    * @param warmupSeconds that our engine runs before the first case, until its code is compiled
    * @param spins turns that waiting threads spin, on both sides
    * @param variants of ours beside the usual
@@ -34,6 +34,8 @@ final class KvmPerf {
   private static final int LARGE_MIB = 8192;
   private static final KvmCase WARM_UP = new KvmCase(100, 64, 1);
   private static final int WARM_UP_EPOCHS = 2000;
+  private static final int WARM_UP_PAGES = 250_000;
+  private static final int WARM_UP_EPOCHS_MIN = 20;
 
   /** A case's two sides, pooled over the rounds. */
   private record Outcome(KvmCase of, EpochTimes ours, EpochTimes c, Map<Variant, EpochTimes> variants, double bytesPerEpoch) {
@@ -122,7 +124,7 @@ final class KvmPerf {
     long bytes = 0;
     for (int round = 1; round <= options.rounds(); round++) {
       progress.accept(one + (options.rounds() > 1 ? " (round " + round + " of " + options.rounds() + ")" : ""));
-      c.run(one, epochs, options.warmupEpochs(), options.spins(), theirs);
+      c.run(one, epochs, warmupEpochs(one), options.spins(), theirs);
       bytes += run(one, standby, Variant.usual, epochs, ours);
       for (Variant variant : options.variants()) {
         run(one, standby, variant, epochs, variants.computeIfAbsent(variant, key -> new EpochTimes()));
@@ -132,7 +134,12 @@ final class KvmPerf {
   }
 
   private long run(KvmCase one, StandbyProcess standby, Variant variant, int epochs, EpochTimes into) {
-    return new EngineRun(one, standby, options.spins(), variant).run(epochs, options.warmupEpochs(), into);
+    return new EngineRun(one, standby, options.spins(), variant).run(epochs, warmupEpochs(one), into);
+  }
+
+  /** What is to be warm in a round is memory, and pages by the ten thousand warm it in few epochs. */
+  private int warmupEpochs(KvmCase one) {
+    return Math.clamp(WARM_UP_PAGES / one.pages(), WARM_UP_EPOCHS_MIN, options.warmupEpochs());
   }
 
   /** Goals that the cases say something about: reached or not. */

@@ -200,7 +200,11 @@ public final class MicroVmPair implements AutoCloseable {
   }
 
   public void awaitProtected(Duration bound) {
-    awaitHere("the guest is protected", bound, () -> status().filter(report -> report.get("protected").isTrue()).isPresent());
+    awaitHere("the guest is protected", bound, this::isProtected);
+  }
+
+  public boolean isProtected() {
+    return status().filter(report -> report.get("protected").isTrue()).isPresent();
   }
 
   /** Whether a line about this is in the logs. */
