@@ -47,6 +47,15 @@ public final class Memory {
               Linker.nativeLinker().defaultLookup().findOrThrow("memcmp"),
               FunctionDescriptor.of(JAVA_INT, JAVA_LONG, JAVA_LONG, JAVA_LONG));
 
+  private static final MethodHandle MEMMOVE =
+      Linker.nativeLinker()
+          .downcallHandle(
+              Linker.nativeLinker().defaultLookup().findOrThrow("memmove"),
+              FunctionDescriptor.of(JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG));
+
+  /** From here on the C library copies. A page alone costs the same either way, and Java's own copy needs no call. */
+  private static final long COPIED_BY_LIBC_BYTES = 8192;
+
   private Memory() {}
 
   /**
@@ -143,9 +152,20 @@ public final class Memory {
     return LONG.compareAndSet(ALL, hostVirt, expected, value);
   }
 
-  /** Copies {@code bytes}; the ranges may overlap. */
+  /**
+   * Copies {@code bytes}; the ranges may overlap. Long ones by memmove(3), which leaves the lines that it overwrites unread where the processor can
+   * ({@code rep movsb}), and which no safepoint waits for.
+   */
   public static void copy(long fromVirt, long toVirt, long bytes) {
-    MemorySegment.copy(ALL, fromVirt, ALL, toVirt, bytes);
+    if (bytes < COPIED_BY_LIBC_BYTES) {
+      MemorySegment.copy(ALL, fromVirt, ALL, toVirt, bytes);
+      return;
+    }
+    try {
+      long ignored = (long) MEMMOVE.invokeExact(toVirt, fromVirt, bytes);
+    } catch (Throwable t) {
+      throw Syscall.unexpected(t);
+    }
   }
 
   public static void copyFrom(byte[] from, int index, long toVirt, int bytes) {

@@ -7,8 +7,11 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.lang.foreign.ValueLayout;
+import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class MemoryTest {
 
@@ -48,14 +51,21 @@ class MemoryTest {
     assertThrows(IllegalArgumentException.class, () -> Memory.getLongAcquire(at + 4));
   }
 
-  @Test
-  void shouldCopyOverlappingRanges() {
-    byte[] text = {1, 2, 3, 4, 5, 6, 7, 8};
-    Memory.copyFrom(text, 0, at, 8);
-    Memory.copy(at, at + 2, 6);
-    byte[] got = new byte[8];
-    Memory.copyTo(at, got, 0, 8);
-    assertArrayEquals(new byte[] {1, 2, 1, 2, 3, 4, 5, 6}, got);
+  @ParameterizedTest
+  @ValueSource(ints = {8, 4096, 8191, 8192, 12_345})
+  void shouldCopyOverlappingRangesOfEveryLengthInBothDirections(int length) {
+    byte[] bytes = new byte[length];
+    new Random(length).nextBytes(bytes);
+    byte[] got = new byte[length];
+
+    Memory.copyFrom(bytes, 0, at, length);
+    Memory.copy(at, at + 3, length);
+    Memory.copyTo(at + 3, got, 0, length);
+    assertArrayEquals(bytes, got);
+
+    Memory.copy(at + 3, at + 1, length);
+    Memory.copyTo(at + 1, got, 0, length);
+    assertArrayEquals(bytes, got);
   }
 
   @Test
