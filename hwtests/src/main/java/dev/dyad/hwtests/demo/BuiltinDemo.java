@@ -2,7 +2,7 @@ package dev.dyad.hwtests.demo;
 
 import dev.dyad.engine.json.Json;
 import dev.dyad.perf.pair.MicroVmPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
@@ -52,7 +52,7 @@ final class BuiltinDemo {
     try (MicroVmPair pair = new MicroVmPair(options)) {
       pair.startStandby();
       long first = pair.startPrimary().pid();
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       pair.awaitProtected(BOUND);
       progress.step("protected: process " + first + " runs the guest, and nothing leaves it before the other host has the state that made it");
       if (!client.awaitAcked(1, BOUND)) {
@@ -70,7 +70,7 @@ final class BuiltinDemo {
         long killed = pair.primary().pid();
         long killedAt = pair.killPrimary();
         wentOn = client.awaitAcked(ackedAtKill + WRITES_AFTER, BOUND);
-        RedisClient.Gap gap = client.gapAround(killedAt);
+        OutsideClient.Gap gap = client.gapAround(killedAt);
         double millis = gap == null ? 0 : (gap.toNanos() - killedAt) / 1e6;
         failoverMillis = Math.max(failoverMillis, millis);
         progress.step(
@@ -89,7 +89,7 @@ final class BuiltinDemo {
       FutureTask<String> undisturbed = new FutureTask<>(() -> MicroVmPair.undisturbedChecksum(options));
       Thread.ofPlatform().daemon().name("undisturbed").start(undisturbed); // while the other one comes to its end
       String found = wentOn ? awaitChecksum(pair) : "";
-      RedisClient.Verdict verdict = client.finish(BOUND);
+      OutsideClient.Verdict verdict = client.finish(BOUND);
       progress.step("the client has read every acknowledged value back");
       String expected = resultOf(undisturbed);
       progress.step("the same guest ran once more undisturbed: its checksum is " + expected + ", that of the one that died twice " + found);
@@ -113,7 +113,7 @@ final class BuiltinDemo {
     }
   }
 
-  private void bringLevel(MicroVmPair pair, RedisClient client) throws InterruptedException {
+  private void bringLevel(MicroVmPair pair, OutsideClient client) throws InterruptedException {
     long end = System.nanoTime() + BOUND.toNanos();
     while (!pair.isProtected() && System.nanoTime() < end) {
       progress.status(List.of("alone; a new standby gets its memory while it runs", String.format("acknowledged %,d", client.acked())));
@@ -122,7 +122,7 @@ final class BuiltinDemo {
     pair.awaitProtected(BOUND);
   }
 
-  private Json watch(MicroVmPair pair, RedisClient client, long millis, boolean measure) throws InterruptedException {
+  private Json watch(MicroVmPair pair, OutsideClient client, long millis, boolean measure) throws InterruptedException {
     Json last = pair.status().orElseThrow(() -> new IllegalStateException("the process of the guest does not answer\n" + pair.logs()));
     long end = System.nanoTime() + millis * 1_000_000L;
     while (System.nanoTime() < end) {

@@ -3,7 +3,7 @@ package dev.dyad.hwtests.demo;
 import dev.dyad.engine.guest.GuestMachine;
 import dev.dyad.engine.json.Json;
 import dev.dyad.perf.pair.LinuxPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.time.Duration;
 import java.util.List;
 
@@ -31,7 +31,7 @@ final class LinuxDemo {
     try (LinuxPair pair = new LinuxPair(new LinuxPair.Options(period, bound, 256, "tcp", List.of()))) {
       GuestMachine guest = pair.startGuest();
       progress.step("Linux is up in QEMU " + guest.pid() + ", unprotected");
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       client.awaitAcked(100, REPLY_BOUND);
       progress.step("a client outside writes increasing keys over one TCP connection");
       pair.startStandby(1);
@@ -47,13 +47,13 @@ final class LinuxDemo {
       progress.step("kill -9 of dyad attach and of QEMU: the first host is dead");
       long ackedAtKill = client.acked();
       boolean wentOn = client.awaitAcked(ackedAtKill + WRITES_AFTER, REPLY_BOUND);
-      RedisClient.Gap gap = client.gapAround(killedAt);
+      OutsideClient.Gap gap = client.gapAround(killedAt);
       double failoverMillis = gap == null ? 0 : (gap.toNanos() - killedAt) / 1e6;
       progress.step(
           wentOn
               ? String.format("the guest goes on at the other host; the client's next reply came %.0f ms after the kill, over the same connection", failoverMillis)
               : "the client got no more replies: " + client.problem());
-      RedisClient.Verdict verdict = client.finish(REPLY_BOUND);
+      OutsideClient.Verdict verdict = client.finish(REPLY_BOUND);
       progress.step("the client has read every acknowledged key back");
       return new DemoSummary(
           "linux",
@@ -67,7 +67,7 @@ final class LinuxDemo {
     }
   }
 
-  private Json watch(LinuxPair pair, RedisClient client) throws InterruptedException {
+  private Json watch(LinuxPair pair, OutsideClient client) throws InterruptedException {
     Json last = pair.status("primary", pair.attach()).orElseThrow(() -> new IllegalStateException("dyad attach has ended\n" + pair.logs()));
     long end = System.nanoTime() + seconds * 1_000_000_000L;
     while (System.nanoTime() < end) {

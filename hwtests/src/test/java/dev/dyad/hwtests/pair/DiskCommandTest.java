@@ -7,7 +7,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import dev.dyad.bindings.kvm.Kvm;
 import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.perf.pair.MicroVmPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -36,9 +36,9 @@ class DiskCommandTest {
     return pair;
   }
 
-  private static RedisClient startProtected(MicroVmPair pair) throws Exception {
+  private static OutsideClient startProtected(MicroVmPair pair) throws Exception {
     pair.startPrimary();
-    RedisClient client = pair.startClient();
+    OutsideClient client = pair.startClient();
     pair.startStandby();
     pair.awaitProtected(BOUND);
     assertTrue(client.awaitAcked(5, BOUND), "the guest writes\n" + pair.logs());
@@ -70,7 +70,7 @@ class DiskCommandTest {
   void verifyShouldNameTheExtentThatDiffersWhileTheGuestWritesAndDiscardShouldMendIt() throws Exception {
     try (MicroVmPair pair = pair()) {
       pair.startPrimary();
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(5, BOUND), "the guest answers\n" + pair.logs());
       MicroVmPair.Finished alone = run(pair, ExitCode.UNAVAILABLE, "disk", "verify");
       assertTrue(alone.output().contains("not level"), alone.output());
@@ -95,7 +95,7 @@ class DiskCommandTest {
   @Test
   void forceShouldLetAMachineStartFromAStandbysImageAndResetShouldMakeAStrangerOfIt() throws Exception {
     try (MicroVmPair pair = pair()) {
-      RedisClient client = startProtected(pair);
+      OutsideClient client = startProtected(pair);
       client.finish(BOUND);
       pair.killBothAndSwap();
 
@@ -121,7 +121,7 @@ class DiskCommandTest {
   @Test
   void twoHistoriesShouldBeRefusedUntilAPersonDiscardsOne() throws Exception {
     try (MicroVmPair pair = pair()) {
-      RedisClient client = startProtected(pair);
+      OutsideClient client = startProtected(pair);
       pair.killStandby();
       long before = client.acked();
       assertTrue(client.awaitAcked(before + 5, BOUND), "it goes on alone: an answer to the world is a history of its own\n" + pair.logs());

@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.dyad.perf.pair.GuestDisks;
 import dev.dyad.perf.pair.LinuxPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Tag;
@@ -28,7 +28,7 @@ class DiskFailoverTest extends FailoverWithDisk {
     try (LinuxPair pair = new LinuxPair(LinuxPair.Options.patient())) {
       GuestDisks disks = pair.withDisk(new GuestDisks.Content(64, GuestDisks.Program.NONE, GuestDisks.Shape.BLOCKDEV, true, "memory"));
       pair.startGuest();
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(20, BOUND), "the unprotected guest answers\n" + pair.logs());
       pair.startStandby(1);
       pair.startAttach();
@@ -44,7 +44,7 @@ class DiskFailoverTest extends FailoverWithDisk {
     try (LinuxPair pair = new LinuxPair(LinuxPair.Options.patient())) {
       GuestDisks disks = pair.withDisk(new GuestDisks.Content(64, GuestDisks.Program.NONE, GuestDisks.Shape.DRIVE, false, "memory"));
       pair.startGuest();
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(20, BOUND), "the unprotected guest answers\n" + pair.logs());
       protectAndKill(pair, client, 0);
       pair.startStandby(2);
@@ -55,15 +55,15 @@ class DiskFailoverTest extends FailoverWithDisk {
     }
   }
 
-  private static void detach(LinuxPair pair, RedisClient client) throws InterruptedException {
+  private static void detach(LinuxPair pair, OutsideClient client) throws InterruptedException {
     pair.attach().destroy(); // as Ctrl-C does
     assertTrue(pair.attach().waitFor(30, TimeUnit.SECONDS), "the attachment ends\n" + pair.logs());
     long before = client.acked();
     assertTrue(client.awaitAcked(before + 50, BOUND), "the guest goes on without us\n" + client.problem() + "\n" + pair.logs());
   }
 
-  private static void everythingIsOn(GuestDisks disks, LinuxPair pair, RedisClient client) throws InterruptedException {
-    RedisClient.Verdict verdict = client.finish(BOUND);
+  private static void everythingIsOn(GuestDisks disks, LinuxPair pair, OutsideClient client) throws InterruptedException {
+    OutsideClient.Verdict verdict = client.finish(BOUND);
     assertFalse(verdict.reset(), "the connection lived on: " + client.problem());
     assertEquals(0, verdict.lost(), "lost of " + verdict.acked());
     pair.killEverything();

@@ -10,7 +10,7 @@ import dev.dyad.engine.guest.LinuxGuest;
 import dev.dyad.nic.NetworkLab;
 import dev.dyad.perf.pair.GuestDisks;
 import dev.dyad.perf.pair.LinuxPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -50,16 +50,16 @@ abstract class FailoverWithDisk {
    * Kills the whole primary side again and again; from the second time on the standby is the host that died, with its old image. No acknowledged write may
    * be lost, no connection reset, and the last primary's file system must be clean.
    */
-  static void killAndComeBack(int kills, GuestDisks.Content content, Function<LinuxPair, RedisClient> clientOf, Judge judge) throws Exception {
+  static void killAndComeBack(int kills, GuestDisks.Content content, Function<LinuxPair, OutsideClient> clientOf, Judge judge) throws Exception {
     try (LinuxPair pair = new LinuxPair(LinuxPair.Options.patient())) {
       GuestDisks disks = pair.withDisk(content);
       pair.startGuest();
-      RedisClient client = clientOf.apply(pair);
+      OutsideClient client = clientOf.apply(pair);
       assertTrue(client.awaitAcked(20, BOUND), "the unprotected guest answers\n" + client.problem() + "\n" + pair.logs());
       for (int kill = 0; kill < kills; kill++) {
         protectAndKill(pair, client, kill);
       }
-      RedisClient.Verdict verdict = client.finish(BOUND);
+      OutsideClient.Verdict verdict = client.finish(BOUND);
       assertFalse(verdict.reset(), "the connection lived on: " + client.problem());
       assertEquals(0, verdict.lost(), "lost of " + verdict.acked() + " acknowledged writes");
       pair.killEverything();
@@ -69,7 +69,7 @@ abstract class FailoverWithDisk {
   }
 
   /** The guest becomes protected, its host dies, the other one goes on and is the primary's then. */
-  static void protectAndKill(LinuxPair pair, RedisClient client, int kill) throws InterruptedException {
+  static void protectAndKill(LinuxPair pair, OutsideClient client, int kill) throws InterruptedException {
     pair.startStandby((kill + 1) % 3);
     pair.startAttach();
     pair.awaitProtected(BOUND);
@@ -80,7 +80,7 @@ abstract class FailoverWithDisk {
 
     assertTrue(client.awaitAcked(before + 20, BOUND), "kill " + kill + ": the guest answers on\n" + client.problem() + "\n" + pair.logs());
     pair.becomePrimary();
-    RedisClient.Gap gap = client.gapAround(killedAt);
+    OutsideClient.Gap gap = client.gapAround(killedAt);
     System.out.printf("kill %d: next reply after %.0f ms%n", kill, gap == null ? 0 : (gap.toNanos() - killedAt) / 1e6);
   }
 }

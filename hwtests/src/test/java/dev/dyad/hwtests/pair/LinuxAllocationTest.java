@@ -9,7 +9,7 @@ import dev.dyad.engine.guest.LinuxGuest;
 import dev.dyad.engine.json.Json;
 import dev.dyad.nic.NetworkLab;
 import dev.dyad.perf.pair.LinuxPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
@@ -63,7 +63,7 @@ class LinuxAllocationTest {
       pair.startStandby(1);
       pair.startAttach();
       pair.awaitProtected(BOUND);
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(100, BOUND), pair.logs());
 
       // The interpreter and the compilers allocate for these threads until all is compiled, and again when a compilation is undone for once; what an epoch

@@ -12,7 +12,7 @@ import dev.dyad.engine.guest.LinuxGuest;
 import dev.dyad.engine.json.Json;
 import dev.dyad.nic.NetworkLab;
 import dev.dyad.perf.pair.LinuxPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -68,7 +68,7 @@ class LinuxFailoverTest {
     Random random = new Random();
     try (LinuxPair pair = new LinuxPair(LinuxPair.Options.patient())) {
       pair.startGuest();
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(100, BOUND), "the unprotected guest answers\n" + pair.logs());
       double uptime = uptime(pair.console());
       long lookedAt = System.nanoTime();
@@ -83,7 +83,7 @@ class LinuxFailoverTest {
 
         assertTrue(client.awaitAcked(before + 200, BOUND), "kill " + kill + ": the guest answers on\n" + client.problem() + "\n" + pair.logs());
         pair.becomePrimary();
-        RedisClient.Gap gap = client.gapAround(killedAt);
+        OutsideClient.Gap gap = client.gapAround(killedAt);
         double now = awaitUptime(pair.console());
         assertTrue(now >= uptime, "kill " + kill + ": uptime went back from " + uptime + " to " + now);
         double elapsed = (System.nanoTime() - lookedAt) / 1e9;
@@ -95,7 +95,7 @@ class LinuxFailoverTest {
         }
         assertCleanConsole(pair.console());
       }
-      RedisClient.Verdict verdict = client.finish(BOUND);
+      OutsideClient.Verdict verdict = client.finish(BOUND);
       assertFalse(verdict.reset(), "the connection lived on: " + client.problem());
       assertEquals(0, verdict.lost(), "lost of " + verdict.acked() + " acknowledged writes");
       assertTrue(verdict.acked() > 300, "acknowledged " + verdict.acked());
@@ -105,7 +105,7 @@ class LinuxFailoverTest {
   @Test
   void shouldRunOnAtOnceWhenTheStandbyDiesAndBeProtectedAgainByANewOne() throws Exception {
     try (LinuxPair pair = protectedPair(LinuxPair.Options.patient())) {
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(50, BOUND), "the protected guest answers\n" + pair.logs());
 
       long before = client.acked();
@@ -148,7 +148,7 @@ class LinuxFailoverTest {
   @Test
   void shouldReleaseNothingWhenAFrozenPrimaryWakesUp() throws Exception {
     try (LinuxPair pair = protectedPair(LinuxPair.Options.patient())) {
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(50, BOUND), "the protected guest answers\n" + pair.logs());
       ProcessHandle oldQemu = pair.qemu();
 
@@ -171,7 +171,7 @@ class LinuxFailoverTest {
   @Test
   void shouldGoOnAloneWhenTheStandbyFreezesAndNotRunTwiceWhenItWakesUp() throws Exception {
     try (LinuxPair pair = protectedPair(LinuxPair.Options.patient())) {
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(50, BOUND), "the protected guest answers\n" + pair.logs());
 
       long before = client.acked();
@@ -190,7 +190,7 @@ class LinuxFailoverTest {
   @Test
   void shouldGoOnAtExactlyOneSideWhenTheLinkIsCut() throws Exception {
     try (LinuxPair pair = protectedPair(new LinuxPair.Options("10ms", "1s", 256, "relay", List.of()))) {
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(50, BOUND), "the protected guest answers\n" + pair.logs());
 
       long before = client.acked();
@@ -214,7 +214,7 @@ class LinuxFailoverTest {
   @Test
   void shouldLetNothingLeaveAGuestWhoseProtectorAloneDied() throws Exception {
     try (LinuxPair pair = protectedPair(LinuxPair.Options.patient())) {
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(50, BOUND), "the protected guest answers\n" + pair.logs());
 
       long before = client.acked();
@@ -247,7 +247,7 @@ class LinuxFailoverTest {
   @EnumSource(names = {"STREAM", "DGRAM"})
   void shouldGoOnWithAGuestWhoseNicHangsOnASocket(LinuxPair.Wire wire) throws Exception {
     try (LinuxPair pair = protectedPair(new LinuxPair.Options("10ms", "1s", 256, "tcp", List.of(), wire))) {
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(100, BOUND), "the protected guest answers\n" + pair.logs());
 
       for (int standbyTap = 2; standbyTap >= 0; standbyTap -= 2) {
@@ -282,8 +282,8 @@ class LinuxFailoverTest {
     }
   }
 
-  private static void assertNothingLost(RedisClient client) throws InterruptedException {
-    RedisClient.Verdict verdict = client.finish(BOUND);
+  private static void assertNothingLost(OutsideClient client) throws InterruptedException {
+    OutsideClient.Verdict verdict = client.finish(BOUND);
     assertFalse(verdict.reset(), "the connection lived on: " + client.problem());
     assertEquals(0, verdict.lost(), "lost of " + verdict.acked() + " acknowledged writes");
   }

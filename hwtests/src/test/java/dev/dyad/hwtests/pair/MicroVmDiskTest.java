@@ -8,7 +8,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import dev.dyad.bindings.kvm.Kvm;
 import dev.dyad.engine.json.Json;
 import dev.dyad.perf.pair.MicroVmPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -38,7 +38,7 @@ class MicroVmDiskTest {
     try (MicroVmPair pair = new MicroVmPair(new MicroVmPair.Options("10ms", "1s", 32, 1, 16, 10, 0))) {
       pair.withDisk((int) (IMAGE_BYTES >> 20));
       pair.startPrimary();
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       assertTrue(client.awaitAcked(20, BOUND), "the guest answers\n" + pair.logs());
       for (int kill = 0; kill < KILLS; kill++) {
         pair.startStandby();
@@ -57,7 +57,7 @@ class MicroVmDiskTest {
         pair.awaitTakenOver(BOUND);
         assertTrue(client.awaitAcked(before + 20, BOUND), "kill " + kill + ": the guest answers on\n" + pair.logs());
       }
-      RedisClient.Verdict verdict = client.finish(BOUND);
+      OutsideClient.Verdict verdict = client.finish(BOUND);
       assertFalse(verdict.reset(), client.problem());
       assertEquals(0, verdict.lost(), "lost of " + verdict.acked());
       Path image = pair.image();

@@ -1,10 +1,7 @@
 package dev.dyad.perf.pair;
 
 import dev.dyad.engine.json.Json;
-import java.io.BufferedReader;
 import java.io.IOException;
-import java.io.InputStreamReader;
-import java.io.PrintStream;
 import java.net.ConnectException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -17,22 +14,19 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The client outside of an etcd, a process of its own: writes increasing keys through the JSON gateway, each after the answer to the one before, and
- * at the end reads every acknowledged key back.
+ * {@link AckedWrites} to an etcd through its JSON gateway.
  *
  * <p>Nobody else writes, so each answer must carry the revision that follows the one before: a write that was lost, or done twice, shows in the
  * very next answer. A request without an answer is this client's finding. Only what etcd itself says it gave up (503: its guest got no processor for seconds, and what became of
- * the write is open) is asked for again, as a transaction that writes a key once at most. Lines on standard output and the end are those of {@link KeyWriter}.
+ * the write is open) is asked for again, as a transaction that writes a key once at most.
  */
-public final class EtcdWriter {
-  private static final long REPORT_NANOS = 50_000_000L;
-  private static final long GAP_NANOS = 20_000_000L;
+public final class EtcdWriter implements AckedWrites.Service {
   private static final int READ_BACK_BATCH = 256;
 
   private final HttpClient http = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
   private final URI etcd;
   private final Duration patience;
-  private volatile boolean stop;
+  private long revision;
 
   /**
    * @param etcd {@code http://HOST:PORT}
@@ -44,56 +38,25 @@ public final class EtcdWriter {
   }
 
   /** Arguments: host, port, seconds after which a missing answer counts as a reset. */
-  public static void main(String[] args) throws InterruptedException {
-    PrintStream report = new PrintStream(System.out, true, StandardCharsets.US_ASCII);
+  public static void main(String[] args) throws IOException, InterruptedException {
     EtcdWriter writer = new EtcdWriter(URI.create("http://" + args[0] + ":" + args[1]), Duration.ofSeconds(Long.parseLong(args[2])));
-    Thread.ofPlatform().daemon().start(writer::awaitStop);
-    writer.run(report);
+    writer.revision = writer.firstRevision();
+    AckedWrites writes = new AckedWrites();
+    writes.connected();
+    writes.run(writer);
     System.exit(0); // the client's threads would linger
   }
 
-  private void awaitStop() {
-    try {
-      new BufferedReader(new InputStreamReader(System.in, StandardCharsets.US_ASCII)).readLine();
-    } catch (IOException e) {
-      // The parent is gone: stop as well.
+  @Override
+  public void write(long number) throws IOException, InterruptedException {
+    long next = revisionOf(put(number));
+    if (next != revision + 1) {
+      throw new IOException("revision " + next + " was answered after " + revision);
     }
-    stop = true;
+    revision = next;
   }
 
-  private void run(PrintStream report) throws InterruptedException {
-    long acked = 0;
-    long reported = 0;
-    try {
-      long revision = firstRevision();
-      report.println("connected " + System.nanoTime());
-      long before = System.nanoTime();
-      while (!stop) {
-        long next = revisionOf(write(acked + 1));
-        long now = System.nanoTime();
-        if (next != revision + 1) {
-          throw new IOException("revision " + next + " was answered after " + revision);
-        }
-        revision = next;
-        acked++;
-        if (now - before > GAP_NANOS) {
-          report.println("gap " + before + " " + now);
-        }
-        if (now - reported > REPORT_NANOS) {
-          report.println("acked " + acked + " " + now);
-          reported = now;
-        }
-        before = now;
-      }
-      report.println("acked " + acked + " " + System.nanoTime());
-      report.println("verified " + acked + " " + lost(acked) + " 0");
-    } catch (IOException e) {
-      report.println("reset " + acked + " " + e);
-      report.println("verified " + acked + " 0 1");
-    }
-  }
-
-  private Json write(long number) throws IOException, InterruptedException {
+  private Json put(long number) throws IOException, InterruptedException {
     String key = base64(key(number));
     Map<String, Object> absent = Map.of("key", key, "target", "CREATE", "result", "EQUAL", "create_revision", "0");
     Map<String, Object> put = Map.of("request_put", Map.of("key", key, "value", base64(Long.toString(number))));
@@ -139,11 +102,12 @@ public final class EtcdWriter {
     }
   }
 
-  /** Of the keys 1 … acked, how many are not there with their value, written once, each at the revision after that of the one before. */
+  /** Each is to be there with its value, written once, at the revision after that of the one before. */
+  @Override
   public long lost(long acked) throws IOException, InterruptedException {
     long found = 0;
     long next = 1;
-    long firstRevision = -1;
+    long firstAt = -1;
     while (next <= acked) {
       Map<String, Object> range = Map.of("key", base64(key(next)), "range_end", base64(key(acked + 1)), "limit", READ_BACK_BATCH);
       List<Json> there = call("/v3/kv/range", range).get("kvs").elements();
@@ -152,10 +116,10 @@ public final class EtcdWriter {
       }
       for (Json each : there) {
         long number = Long.parseLong(decoded(each.get("key")).substring(4));
-        long revision = Long.parseLong(each.get("mod_revision").text());
-        firstRevision = firstRevision < 0 ? revision - number + 1 : firstRevision;
+        long writtenAt = Long.parseLong(each.get("mod_revision").text());
+        firstAt = firstAt < 0 ? writtenAt - number + 1 : firstAt;
         boolean asWritten = decoded(each.get("value")).equals(Long.toString(number)) && each.get("version").text().equals("1");
-        found += asWritten && revision == firstRevision + number - 1 ? 1 : 0;
+        found += asWritten && writtenAt == firstAt + number - 1 ? 1 : 0;
         next = number + 1;
       }
     }

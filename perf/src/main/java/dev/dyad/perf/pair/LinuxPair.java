@@ -2,8 +2,8 @@ package dev.dyad.perf.pair;
 
 import dev.dyad.engine.guest.GuestMachine;
 import dev.dyad.engine.guest.LinuxGuest;
-import dev.dyad.engine.observe.StatusEndpoint;
 import dev.dyad.engine.json.Json;
+import dev.dyad.engine.observe.StatusEndpoint;
 import dev.dyad.nic.NetworkLab;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -184,20 +184,20 @@ public final class LinuxPair implements AutoCloseable {
   }
 
   /** A client that writes through one connection until it is told to finish. */
-  public RedisClient startClient() {
+  public OutsideClient startClient() {
     return startClient(KeyWriter.class, REDIS_PORT, "-Xint", "-XX:TieredStopAtLevel=1");
   }
 
   /** The same for the etcd that the guest runs from its disk. */
-  public RedisClient startEtcdClient() {
+  public OutsideClient startEtcdClient() {
     return startClient(EtcdWriter.class, ETCD_PORT, "-XX:TieredStopAtLevel=1");
   }
 
-  private RedisClient startClient(Class<?> writer, String port, String... flags) {
+  private OutsideClient startClient(Class<?> writer, String port, String... flags) {
     List<String> line = new ArrayList<>(network.prefix());
     line.addAll(java(List.of(flags)));
     line.addAll(List.of(writer.getName(), GUEST, port, "30"));
-    return new RedisClient(start("client", line, ProcessBuilder.Redirect.PIPE));
+    return new OutsideClient(start("client", line, ProcessBuilder.Redirect.PIPE));
   }
 
   /** The process that stands for the cable between the hosts: frozen, it is a cut that nobody is told of. */

@@ -1,13 +1,13 @@
 package dev.dyad.perf.pair;
 
 import dev.dyad.bindings.linux.SocketAddress;
+import dev.dyad.engine.json.Json;
 import dev.dyad.engine.node.ProtectedMicroVm;
 import dev.dyad.engine.observe.StatusEndpoint;
 import dev.dyad.engine.vm.kvm.MachineListener;
 import dev.dyad.engine.vm.kvm.MicroVm;
 import dev.dyad.engine.vm.kvm.MicroVmConfig;
 import dev.dyad.engine.vm.kvm.boot.BuiltinGuestStatus;
-import dev.dyad.engine.json.Json;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
@@ -241,13 +241,13 @@ public final class MicroVmPair implements AutoCloseable {
   }
 
   /** A client that writes until it is told to finish. */
-  public RedisClient startClient() {
+  public OutsideClient startClient() {
     List<String> line = LinuxPair.java(List.of("-Xshare:auto", "-XX:TieredStopAtLevel=1"));
     line.addAll(List.of(UdpKeyWriter.class.getName(), HOST, Integer.toString(udpPort), "30"));
     if (hasDisk) {
       line.add(PATIENT_REPEAT_MILLIS);
     }
-    return new RedisClient(start(line, ProcessBuilder.Redirect.PIPE));
+    return new OutsideClient(start(line, ProcessBuilder.Redirect.PIPE));
   }
 
   /** The process in which the guest runs. */

@@ -6,7 +6,7 @@ import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.cli.OutputFormat;
 import dev.dyad.engine.json.Json;
 import dev.dyad.perf.pair.MicroVmPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -77,7 +77,7 @@ public final class ProfileCommand implements Callable<Integer> {
       pair.startStandby();
       long node = pair.startPrimary().pid();
       pair.awaitProtected(BOUND);
-      RedisClient client = pair.startClient();
+      OutsideClient client = pair.startClient();
       if (!client.awaitAcked(1, BOUND)) {
         throw new IOException("the client got no reply: " + client.problem());
       }

@@ -1,7 +1,7 @@
 package dev.dyad.perf.qemu;
 
 import dev.dyad.perf.pair.LinuxPair;
-import dev.dyad.perf.pair.RedisClient;
+import dev.dyad.perf.pair.OutsideClient;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -245,7 +245,7 @@ final class QemuPerf {
       progress.accept("failover, run " + run);
       try (LinuxPair pair = new LinuxPair(new LinuxPair.Options("10ms", FAILOVER_BOUND.toMillis() + "ms", options.memoryMib(), "tcp", List.of()))) {
         pair.startGuest();
-        RedisClient client = pair.startClient();
+        OutsideClient client = pair.startClient();
         pair.startStandby(1);
         pair.startAttach();
         pair.awaitProtected(PROTECT_BOUND);
@@ -256,10 +256,10 @@ final class QemuPerf {
         if (!client.awaitAcked(acked + 100, REPLY_BOUND)) {
           throw new IllegalStateException("no reply after the failover: " + client.problem() + "\n" + pair.logs());
         }
-        RedisClient.Gap gap = client.gapAround(killed);
+        OutsideClient.Gap gap = client.gapAround(killed);
         millis.add(gap == null ? 0 : (gap.toNanos() - killed) / 1e6);
         answers.add(probe.millisAfter(killed, REPLY_BOUND));
-        RedisClient.Verdict verdict = client.finish(REPLY_BOUND);
+        OutsideClient.Verdict verdict = client.finish(REPLY_BOUND);
         if (verdict.reset() || verdict.lost() > 0) {
           throw new IllegalStateException("after the failover " + verdict.lost() + " of " + verdict.acked() + " writes are lost, connection reset: " + verdict.reset());
         }

@@ -12,8 +12,8 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
-/** A running {@link KeyWriter} or {@link EtcdWriter}, seen from its parent: what it has reported so far. Any thread. */
-public final class RedisClient implements AutoCloseable {
+/** A running client of {@link AckedWrites}, seen from its parent: what it has reported so far. Any thread. */
+public final class OutsideClient implements AutoCloseable {
   /** Two replies further apart than usual, by {@link System#nanoTime()}. */
   public record Gap(long fromNanos, long toNanos) {
     public double millis() {
@@ -32,7 +32,7 @@ public final class RedisClient implements AutoCloseable {
   private String problem = "";
   private Verdict verdict = new Verdict(0, 0, true);
 
-  RedisClient(Process process) {
+  OutsideClient(Process process) {
     this.process = process;
     reader = Thread.ofPlatform().daemon().name("client-report").start(this::read);
   }
