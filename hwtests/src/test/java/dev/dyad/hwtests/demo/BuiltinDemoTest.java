@@ -2,9 +2,8 @@ package dev.dyad.hwtests.demo;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import dev.dyad.bindings.kvm.Kvm;
+import dev.dyad.hwtests.Needs;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.Map;
@@ -18,8 +17,7 @@ import org.junit.jupiter.api.Timeout;
 class BuiltinDemoTest {
   @BeforeEach
   void needsKvm() {
-    String reason = Kvm.unusable();
-    assumeTrue(reason.isEmpty(), reason);
+    Needs.kvm();
   }
 
   @Test

@@ -2,13 +2,10 @@ package dev.dyad.hwtests.demo;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.dyad.bindings.kvm.Kvm;
-import dev.dyad.engine.guest.GuestUnavailableException;
-import dev.dyad.engine.guest.LinuxGuest;
 import dev.dyad.engine.json.Json;
-import dev.dyad.nic.NetworkLab;
+import dev.dyad.hwtests.Needs;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.util.List;
@@ -24,13 +21,7 @@ import picocli.CommandLine;
 class LinuxDemoTest {
   @BeforeEach
   void needsLinuxGuestAndNetwork() {
-    try {
-      LinuxGuest.obtain();
-    } catch (GuestUnavailableException e) {
-      assumeTrue(false, String.valueOf(e.getMessage()));
-    }
-    String noNetwork = NetworkLab.unavailable();
-    assumeTrue(noNetwork.isEmpty(), noNetwork);
+    Needs.linuxGuestAndNetwork();
   }
 
   @Test

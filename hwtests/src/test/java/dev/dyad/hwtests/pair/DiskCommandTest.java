@@ -2,10 +2,9 @@ package dev.dyad.hwtests.pair;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import dev.dyad.bindings.kvm.Kvm;
 import dev.dyad.engine.cli.ExitCode;
+import dev.dyad.hwtests.Needs;
 import dev.dyad.perf.pair.MicroVmPair;
 import dev.dyad.perf.pair.OutsideClient;
 import java.io.RandomAccessFile;
@@ -26,8 +25,7 @@ class DiskCommandTest {
 
   @BeforeEach
   void needsKvm() {
-    String reason = Kvm.unusable();
-    assumeTrue(reason.isEmpty(), reason);
+    Needs.kvm();
   }
 
   private static MicroVmPair pair() {

@@ -5,9 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import dev.dyad.engine.guest.GuestUnavailableException;
-import dev.dyad.engine.guest.LinuxGuest;
-import dev.dyad.nic.NetworkLab;
+import dev.dyad.hwtests.Needs;
 import dev.dyad.perf.pair.GuestDisks;
 import dev.dyad.perf.pair.LinuxPair;
 import dev.dyad.perf.pair.OutsideClient;
@@ -27,13 +25,7 @@ abstract class FailoverWithDisk {
 
   @BeforeAll
   static void needsLinuxGuestNetworkAndTools() {
-    try {
-      LinuxGuest.obtain();
-    } catch (GuestUnavailableException e) {
-      assumeTrue(false, String.valueOf(e.getMessage()));
-    }
-    String noNetwork = NetworkLab.unavailable();
-    assumeTrue(noNetwork.isEmpty(), noNetwork);
+    Needs.linuxGuestAndNetwork();
     assumeTrue(Files.isExecutable(Path.of("/usr/sbin/mkfs.ext4")), "mkfs.ext4 is not installed: apt-get install e2fsprogs");
   }
 

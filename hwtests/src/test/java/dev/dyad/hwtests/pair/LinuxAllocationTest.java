@@ -2,12 +2,9 @@ package dev.dyad.hwtests.pair;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import dev.dyad.engine.guest.GuestUnavailableException;
-import dev.dyad.engine.guest.LinuxGuest;
 import dev.dyad.engine.json.Json;
-import dev.dyad.nic.NetworkLab;
+import dev.dyad.hwtests.Needs;
 import dev.dyad.perf.pair.LinuxPair;
 import dev.dyad.perf.pair.OutsideClient;
 import java.time.Duration;
@@ -47,13 +44,7 @@ class LinuxAllocationTest {
 
   @BeforeAll
   static void needsLinuxGuestAndNetwork() {
-    try {
-      LinuxGuest.obtain();
-    } catch (GuestUnavailableException e) {
-      assumeTrue(false, String.valueOf(e.getMessage()));
-    }
-    String noNetwork = NetworkLab.unavailable();
-    assumeTrue(noNetwork.isEmpty(), noNetwork);
+    Needs.linuxGuestAndNetwork();
   }
 
   @Test

@@ -3,10 +3,9 @@ package dev.dyad.hwtests.pair;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import dev.dyad.bindings.kvm.Kvm;
 import dev.dyad.engine.json.Json;
+import dev.dyad.hwtests.Needs;
 import dev.dyad.perf.pair.MicroVmPair;
 import dev.dyad.perf.pair.OutsideClient;
 import java.io.RandomAccessFile;
@@ -29,8 +28,7 @@ class MicroVmDiskTest {
 
   @BeforeEach
   void needsKvm() {
-    String reason = Kvm.unusable();
-    assumeTrue(reason.isEmpty(), reason);
+    Needs.kvm();
   }
 
   @Test
