@@ -11,24 +11,9 @@ public final class Pages {
 
   private Pages() {}
 
+  /** Whether its first word is zero and each other one is as the one before it. */
   public static boolean isZero(long page) {
-    long base = Memory.base(page);
-    for (int at = 0; at < BYTES; at += LINE_BYTES) {
-      long line = base + at;
-      long bits =
-          Memory.getLong(line)
-              | Memory.getLong(line + 8)
-              | Memory.getLong(line + 16)
-              | Memory.getLong(line + 24)
-              | Memory.getLong(line + 32)
-              | Memory.getLong(line + 40)
-              | Memory.getLong(line + 48)
-              | Memory.getLong(line + 56);
-      if (bits != 0) {
-        return false;
-      }
-    }
-    return true;
+    return Memory.getLong(page) == 0 && Memory.equal(page, page + Long.BYTES, BYTES - Long.BYTES);
   }
 
   /** Distance of the first of these lines (at least one) from the page's start. The mask tells the compiler what it does not know of a count of zeros: its bound. */
