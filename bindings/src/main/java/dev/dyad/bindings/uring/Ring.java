@@ -219,6 +219,11 @@ public final class Ring implements AutoCloseable {
     return (int) Syscall.call(__NR_io_uring_enter(), descriptor.fd(), 0, 0, IORING_ENTER_GETEVENTS(), 0, NSIG_BYTES);
   }
 
+  /** Whether {@link #reap} or the completion ring has something, as far as the kernel says it in the rings. */
+  public boolean hasNews() {
+    return (submission.kernelFlags() & (IORING_SQ_CQ_OVERFLOW() | IORING_SQ_TASKRUN())) != 0 || completion.ready() > 0;
+  }
+
   /** Whether completions wait in the kernel because the ring was full; {@link #reap} brings them. */
   public boolean hasOverflow() {
     return (submission.kernelFlags() & IORING_SQ_CQ_OVERFLOW()) != 0;

@@ -77,6 +77,9 @@ public interface BlockDevice extends AutoCloseable {
    */
   default void await(long nanos) {}
 
+  /** Hands over what was started and names what a completion wakes, for a thread that waits for more than this device. */
+  default void rest(DiskRest rest) {}
+
   /** Ends the device; requests in flight are waited for and not reported. */
   @Override
   void close();

@@ -128,6 +128,12 @@ public final class DiskChannel implements AutoCloseable {
     return closed ? 0 : out.poll() + in.poll();
   }
 
+  /** Names what wakes when {@link #poll} has something to do. */
+  void rest(DiskRest rest) {
+    rest.on(out);
+    rest.on(in);
+  }
+
   /** Ends the channel for a reason of ours. */
   void fail(String reason) {
     if (failure.isEmpty()) {

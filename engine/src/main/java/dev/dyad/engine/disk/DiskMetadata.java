@@ -311,6 +311,11 @@ final class DiskMetadata implements BlockDevice.Completions, AutoCloseable {
     device.await(nanos);
   }
 
+  /** Names what wakes when something has completed. */
+  void rest(DiskRest rest) {
+    device.rest(rest);
+  }
+
   int poll() {
     if (error != 0) {
       return device.poll(this);

@@ -1,5 +1,8 @@
 package dev.dyad.engine.disk;
 
+import static dev.dyad.bindings.abi.linux.linux_h.POLLIN;
+
+import dev.dyad.bindings.linux.EventFd;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
@@ -12,10 +15,14 @@ import org.jspecify.annotations.Nullable;
  * Runnable} is made beforehand.
  */
 public final class DiskThread implements AutoCloseable {
-  /** Turns without work before it rests. Where cores are few, the one that it spins on is missed by whoever it waits for. */
-  private static final int SPINS = Runtime.getRuntime().availableProcessors() > 4 ? 2_000 : 100;
+  /**
+   * How long it looks for work before it rests. Time and not turns, since a turn over tcp has system calls. Where cores are few, the one that it spins on is missed by
+   * whoever it waits for.
+   */
+  private static final long SPIN_NANOS = Runtime.getRuntime().availableProcessors() > 4 ? 1_000_000 : 5_000;
 
-  private static final long PARK_NANOS = 50_000;
+  /** Bound of a rest, for what nothing tells of: budgets, what the epoch thread has set. */
+  private static final long REST_NANOS = 50_000;
 
   /** A caller spins for what an awake thread needs to hear it, not for what a sleeping one needs to get a core. */
   private static final int CALLER_SPINS = 200;
@@ -26,6 +33,9 @@ public final class DiskThread implements AutoCloseable {
   public interface Turn {
     /** Returns the amount of work done; 0 lets the thread rest if it may. */
     int poll(long nowNanos);
+
+    /** Names what makes the next turn worth while, before the thread rests. */
+    default void rest(DiskRest rest) {}
   }
 
   private final AtomicReference<@Nullable Runnable> call = new AtomicReference<>();
@@ -38,7 +48,14 @@ public final class DiskThread implements AutoCloseable {
   /** Who sleeps until its call is carried out. */
   private volatile @Nullable Thread caller;
 
+  private final EventFd bell = new EventFd();
+  private final DiskRest rest = new DiskRest();
+
+  /** Whether the thread sleeps, or is about to look for calls and requests a last time before that. */
+  private volatile boolean resting;
+
   private volatile boolean stop;
+  private boolean closed;
   private volatile @Nullable Throwable failure;
 
   /**
@@ -55,28 +72,54 @@ public final class DiskThread implements AutoCloseable {
   }
 
   private void run() {
-    int idle = 0;
     long carriedOut = 0;
+    boolean idle = false;
+    long idleSince = 0;
     try {
       while (!stop) {
+        long now = System.nanoTime();
         Runnable wanted = call.get();
         if (wanted != null) {
           call.set(null);
           wanted.run();
           finished = ++carriedOut;
           LockSupport.unpark(caller); // it set itself before it looked at finished
-          idle = 0;
+          idle = false;
         }
-        if (turn.poll(System.nanoTime()) > 0) {
-          idle = 0;
-        } else if (busy || ++idle < SPINS) {
+        if (turn.poll(now) > 0) {
+          idle = false;
+        } else if (!idle) {
+          idle = true;
+          idleSince = now;
+        } else if (busy || now - idleSince < SPIN_NANOS) {
           Thread.onSpinWait();
         } else {
-          LockSupport.parkNanos(PARK_NANOS);
+          rest();
         }
       }
     } catch (RuntimeException | Error e) {
       failure = e; // whatever it was: nobody may wait for this thread
+    }
+    resting = false;
+  }
+
+  private void rest() {
+    resting = true;
+    turn.rest(rest.begin());
+    int rung = rest.on(bell.fd(), POLLIN());
+    if (call.get() == null && !stop) { // who set them since rings
+      rest.sleep(REST_NANOS);
+    }
+    resting = false;
+    if (rest.woke(rung)) {
+      bell.drain();
+    }
+  }
+
+  /** Ends a rest; any thread, after what it has to tell can be seen. */
+  public void wake() {
+    if (resting) {
+      bell.signal();
     }
   }
 
@@ -88,7 +131,7 @@ public final class DiskThread implements AutoCloseable {
   public synchronized void call(Runnable wanted) {
     long before = finished;
     call.set(wanted);
-    LockSupport.unpark(thread);
+    wake();
     for (int spins = 0; finished == before && spins < CALLER_SPINS; spins++) {
       Thread.onSpinWait();
     }
@@ -118,7 +161,7 @@ public final class DiskThread implements AutoCloseable {
   @Override
   public void close() {
     stop = true;
-    LockSupport.unpark(thread);
+    wake();
     boolean interrupted = false;
     while (thread.isAlive()) {
       try {
@@ -129,6 +172,13 @@ public final class DiskThread implements AutoCloseable {
     }
     if (interrupted) {
       Thread.currentThread().interrupt();
+    }
+    synchronized (this) { // nobody is about to ring
+      if (!closed) {
+        closed = true;
+        bell.close();
+        rest.close();
+      }
     }
   }
 }

@@ -80,6 +80,11 @@ public final class FrontDevice implements BlockDevice {
   }
 
   @Override
+  public void rest(DiskRest rest) {
+    behind.rest(rest);
+  }
+
+  @Override
   public int inFlight() {
     return behind.inFlight();
   }

@@ -6,6 +6,12 @@ public interface GuestDoor extends AutoCloseable {
   /** One turn: takes requests, submits them, answers. Returns the amount of work done. */
   int poll();
 
+  /** Names what wakes when a guest asks for something. */
+  void rest(DiskRest rest);
+
+  /** Who is called, by any thread, when a guest asks for something of which no descriptor tells. */
+  default void onRequest(Runnable bell) {}
+
   /** Whom the device must tell. */
   BlockDevice.Completions completions();
 

@@ -172,6 +172,11 @@ final class LogFile implements BlockDevice.Completions, AutoCloseable {
     loaded = false;
   }
 
+  /** Names what wakes when something has completed. */
+  void rest(DiskRest rest) {
+    device.rest(rest);
+  }
+
   int poll() {
     return device.poll(this);
   }

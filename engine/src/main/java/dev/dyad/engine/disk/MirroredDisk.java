@@ -41,6 +41,7 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
   private final Checkpoint checkpoint;
   private final StandbySession session;
   private final Completions fromImage = this::imageCompleted;
+  private final DiskRest rest = new DiskRest();
 
   private long identityTicket;
   /** Whether a standby may hold data under the identifier that is ours now. */
@@ -322,7 +323,15 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
 
   @Override
   public void await(long nanos) {
-    image.await(nanos);
+    rest(rest.begin());
+    rest.sleep(nanos);
+  }
+
+  @Override
+  public void rest(DiskRest sleep) {
+    image.rest(sleep);
+    metadata.rest(sleep);
+    session.rest(sleep);
   }
 
   /** The clock for turns that come without one. */
@@ -381,5 +390,6 @@ public final class MirroredDisk implements BlockDevice, DiskEpochs {
     image.close();
     metadata.close();
     resync.close();
+    rest.close();
   }
 }

@@ -183,6 +183,22 @@ public final class StandbyDisk implements StandbyEpochs, AutoCloseable {
     return work;
   }
 
+  /** Hands over what was started and names what makes the next turn worth while. */
+  public void rest(DiskRest rest) {
+    if (state == State.TAKEN) {
+      return;
+    }
+    image.rest(rest);
+    metadata.rest(rest);
+    LogFile file = logFile;
+    if (file != null) {
+      file.rest(rest);
+    }
+    if (state != State.CLOSED) {
+      channel.rest(rest);
+    }
+  }
+
   /** What follows from what has come, from the log to the image and back to the primary. */
   private void advance() {
     LogSpill toFile = spill;

@@ -87,6 +87,14 @@ final class StandbySession {
     }
   }
 
+  /** Names what wakes when there is something from the standby, or room. */
+  void rest(DiskRest rest) {
+    DiskChannel to = stream.channel();
+    if (to != null) {
+      to.rest(rest);
+    }
+  }
+
   /** Takes a channel to a standby's disk; it is owned from now on. */
   void attach(DiskChannel newChannel) {
     lose("");

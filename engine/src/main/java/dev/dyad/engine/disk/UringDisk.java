@@ -4,6 +4,7 @@ import static dev.dyad.bindings.abi.linux.linux_h.*;
 
 import dev.dyad.bindings.abi.linux.statx;
 import dev.dyad.bindings.linux.Errno;
+import dev.dyad.bindings.linux.EventFd;
 import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.Files;
 import dev.dyad.bindings.linux.Ioctl;
@@ -16,6 +17,7 @@ import dev.dyad.bindings.uring.Ring;
 import dev.dyad.bindings.uring.RingConfig;
 import dev.dyad.bindings.uring.SubmissionRing;
 import dev.dyad.bindings.uring.UserData;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A file or block device on one io_uring, past the page cache where the file system allows it. Thread: disk; owns ring and descriptor.
@@ -53,6 +55,9 @@ public final class UringDisk implements BlockDevice {
   private final int[] free;
   private final int[] again;
   private final Mapping zeroes;
+  /** Rung by completions, once somebody rests on it: a ring whose completion work is deferred wakes nobody who polls its own descriptor. */
+  private @Nullable EventFd bell;
+
   private long pinnedFrom;
   private long pinnedTo;
   private int freeCount;
@@ -324,6 +329,25 @@ public final class UringDisk implements BlockDevice {
     }
   }
 
+  @Override
+  public void rest(DiskRest rest) {
+    if (inFlight() == 0) {
+      return;
+    }
+    handedOver(ring.submit());
+    EventFd rings = bell;
+    if (rings == null) {
+      rings = new EventFd();
+      bell = rings;
+      NativeException.check(ring.registerEventFd(rings.fd()), "io_uring_register EVENTFD", "fd=" + rings.fd());
+    }
+    rings.drain(); // before it is asked for news: what comes after that rings
+    rest.on(rings.fd(), POLLIN());
+    if (ring.hasNews()) {
+      rest.stayAwake();
+    }
+  }
+
   private int waitForOne(long nanos) {
     prepared = 0;
     preparedBytes = 0;
@@ -381,6 +405,9 @@ public final class UringDisk implements BlockDevice {
     // A ring gives its files back some time after it was closed, and the lock would stay until then.
     var _ = Syscall.call(SYS_flock(), file.fd(), LOCK_UN());
     ring.close();
+    if (bell != null) {
+      bell.close();
+    }
     file.close();
     zeroes.close();
   }

@@ -1,6 +1,7 @@
 package dev.dyad.engine.node;
 
 import dev.dyad.engine.disk.BlockDevice;
+import dev.dyad.engine.disk.DiskRest;
 import dev.dyad.engine.disk.GuestDoor;
 import dev.dyad.engine.disk.nbd.NbdServer;
 import dev.dyad.engine.vm.kvm.QueuedDisk;
@@ -43,6 +44,17 @@ final class EitherDoor implements GuestDoor, BlockDevice.Completions {
     } else {
       server.completions().completed(tag, error);
     }
+  }
+
+  @Override
+  public void rest(DiskRest rest) {
+    server.rest(rest);
+    queue.rest(rest);
+  }
+
+  @Override
+  public void onRequest(Runnable bell) {
+    queue.onRequest(bell);
   }
 
   @Override

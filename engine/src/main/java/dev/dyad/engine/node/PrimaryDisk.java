@@ -3,6 +3,7 @@ package dev.dyad.engine.node;
 import dev.dyad.engine.disk.BlockDevice;
 import dev.dyad.engine.disk.DiskChannel;
 import dev.dyad.engine.disk.DiskFiles;
+import dev.dyad.engine.disk.DiskRest;
 import dev.dyad.engine.disk.DiskThread;
 import dev.dyad.engine.disk.GuestDoor;
 import dev.dyad.engine.disk.MirroredDisk;
@@ -57,7 +58,8 @@ public final class PrimaryDisk implements AutoCloseable {
     image = options.image();
     node = options.node();
     seal = () -> disk.seal(disk.epoch());
-    turns.become(this::turn);
+    door.onRequest(thread::wake);
+    turns.become(this::turn, this::rest);
   }
 
   /** Makes a guest's door to a disk, on the disk thread. */
@@ -126,6 +128,11 @@ public final class PrimaryDisk implements AutoCloseable {
     }
     publish();
     return work;
+  }
+
+  private void rest(DiskRest sleep) {
+    door.rest(sleep);
+    disk.rest(sleep);
   }
 
   private void publish() {
@@ -278,7 +285,7 @@ public final class PrimaryDisk implements AutoCloseable {
     if (thread.failure() == null) {
       thread.call(
           () -> {
-            turns.become(now -> 0);
+            turns.end();
             door.close();
             disk.close();
           });

@@ -3,6 +3,7 @@ package dev.dyad.engine.node;
 import dev.dyad.engine.disk.DiskChannel;
 import dev.dyad.engine.disk.DiskFiles;
 import dev.dyad.engine.disk.DiskRefusedException;
+import dev.dyad.engine.disk.DiskRest;
 import dev.dyad.engine.disk.DiskThread;
 import dev.dyad.engine.disk.FrontDevice;
 import dev.dyad.engine.disk.GuestDoor;
@@ -80,7 +81,7 @@ public final class ReceivingDisk implements AutoCloseable {
       thread.call(
           () -> {
             front.onCompletion(door.completions());
-            turns.become(this::turn);
+            turns.become(this::turn, this::rest);
           });
     } catch (RuntimeException e) {
       thread.close();
@@ -99,6 +100,15 @@ public final class ReceivingDisk implements AutoCloseable {
       publish(present);
     }
     return work;
+  }
+
+  private void rest(DiskRest sleep) {
+    door.rest(sleep);
+    front.rest(sleep);
+    StandbyDisk present = disk;
+    if (present != null) {
+      present.rest(sleep);
+    }
   }
 
   private void publish(StandbyDisk present) {
@@ -305,7 +315,7 @@ public final class ReceivingDisk implements AutoCloseable {
       thread.call(
           () -> {
             end();
-            turns.become(now -> 0);
+            turns.end();
             door.close();
             front.close();
           });

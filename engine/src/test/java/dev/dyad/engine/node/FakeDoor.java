@@ -3,6 +3,7 @@ package dev.dyad.engine.node;
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.disk.BlockDevice;
+import dev.dyad.engine.disk.DiskRest;
 import dev.dyad.engine.disk.GuestDoor;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -42,6 +43,13 @@ final class FakeDoor implements GuestDoor, BlockDevice.Completions {
   /** Writes 1 to this one are answered. */
   long done() {
     return done.get();
+  }
+
+  @Override
+  public void rest(DiskRest rest) {
+    if (taken.get() < asked.get()) {
+      rest.stayAwake();
+    }
   }
 
   @Override

@@ -2,11 +2,14 @@ package dev.dyad.engine.disk.nbd;
 
 import static dev.dyad.bindings.abi.linux.linux_h.EAGAIN;
 import static dev.dyad.bindings.abi.linux.linux_h.EINTR;
+import static dev.dyad.bindings.abi.linux.linux_h.POLLIN;
+import static dev.dyad.bindings.abi.linux.linux_h.POLLOUT;
 import static dev.dyad.engine.disk.nbd.Nbd.*;
 
 import dev.dyad.bindings.linux.Mapping;
 import dev.dyad.bindings.linux.Memory;
 import dev.dyad.engine.disk.BlockDevice;
+import dev.dyad.engine.disk.DiskRest;
 import java.nio.charset.StandardCharsets;
 
 /**
@@ -99,6 +102,14 @@ final class NbdConnection implements AutoCloseable {
       state = State.CLOSED;
     }
     return work;
+  }
+
+  /** Names what wakes when the client sends, or takes what it is sent. */
+  void rest(DiskRest rest) {
+    int events = (ending ? 0 : POLLIN()) | (outFrom < outTo ? POLLOUT() : 0);
+    if (events != 0) {
+      rest.on(wire.fd(), events);
+    }
   }
 
   private int receive() {

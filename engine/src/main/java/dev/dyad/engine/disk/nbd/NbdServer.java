@@ -2,6 +2,7 @@ package dev.dyad.engine.disk.nbd;
 
 import static dev.dyad.bindings.abi.linux.linux_h.MSG_DONTWAIT;
 import static dev.dyad.bindings.abi.linux.linux_h.MSG_NOSIGNAL;
+import static dev.dyad.bindings.abi.linux.linux_h.POLLIN;
 import static dev.dyad.bindings.abi.linux.linux_h.SOCK_CLOEXEC;
 import static dev.dyad.bindings.abi.linux.linux_h.SOCK_NONBLOCK;
 
@@ -9,6 +10,7 @@ import dev.dyad.bindings.linux.FileDescriptor;
 import dev.dyad.bindings.linux.SocketAddress;
 import dev.dyad.bindings.linux.Sockets;
 import dev.dyad.engine.disk.BlockDevice;
+import dev.dyad.engine.disk.DiskRest;
 import dev.dyad.engine.disk.GuestDoor;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -96,6 +98,14 @@ public final class NbdServer implements GuestDoor {
     return work;
   }
 
+  @Override
+  public void rest(DiskRest rest) {
+    rest.on(listener.fd(), POLLIN());
+    for (int i = 0; i < connections.size(); i++) {
+      connections.get(i).rest(rest);
+    }
+  }
+
   private int accept() {
     int fd = Sockets.accept(listener.fd(), SOCK_NONBLOCK() | SOCK_CLOEXEC());
     if (fd < 0) {
@@ -140,6 +150,11 @@ public final class NbdServer implements GuestDoor {
     @Override
     public long send(long hostVirt, long bytes) {
       return Sockets.send(socket.fd(), hostVirt, bytes, MSG_DONTWAIT() | MSG_NOSIGNAL());
+    }
+
+    @Override
+    public int fd() {
+      return socket.fd();
     }
 
     @Override

@@ -11,4 +11,9 @@ interface NbdWire extends AutoCloseable {
 
   @Override
   void close();
+
+  /** For poll(2), −1 for none. */
+  default int fd() {
+    return -1;
+  }
 }

@@ -1,6 +1,7 @@
 package dev.dyad.engine.vm.kvm;
 
 import dev.dyad.engine.disk.BlockDevice;
+import dev.dyad.engine.disk.DiskRest;
 import dev.dyad.engine.disk.GuestDoor;
 import dev.dyad.engine.vm.kvm.devices.BlockPort;
 import dev.dyad.engine.vm.kvm.devices.BlockRequest;
@@ -25,6 +26,7 @@ public final class QueuedDisk implements BlockPort, GuestDoor, BlockDevice.Compl
   private long written;
   private long read;
   private volatile @Nullable VirtioBlock card;
+  private volatile Runnable bell = () -> {};
 
   /** Belongs to the disk thread from now on. */
   public QueuedDisk(BlockDevice device) {
@@ -50,7 +52,8 @@ public final class QueuedDisk implements BlockPort, GuestDoor, BlockDevice.Compl
 
   @Override
   public void submit(BlockRequest request) {
-    ring.setRelease((int) (written++ % PLACES), request); // read by the disk thread in poll
+    ring.set((int) (written++ % PLACES), request); // read by the disk thread in poll; before the bell looks whether that sleeps
+    bell.run();
   }
 
   @Override
@@ -63,6 +66,18 @@ public final class QueuedDisk implements BlockPort, GuestDoor, BlockDevice.Compl
       work++;
     }
     return work;
+  }
+
+  @Override
+  public void rest(DiskRest rest) {
+    if (ring.get((int) (read % PLACES)) != null) {
+      rest.stayAwake();
+    }
+  }
+
+  @Override
+  public void onRequest(Runnable rings) {
+    bell = rings;
   }
 
   private boolean start(BlockRequest request) {
