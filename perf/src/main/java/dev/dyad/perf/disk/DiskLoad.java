@@ -30,7 +30,7 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
   private final int[] idle;
   private final long[] begun;
   private final Histogram latency = new Histogram(LATENCY_NANOS_MAX, 3);
-  private final Rest rest;
+  private final long waitNanosMax;
   private final SplittableRandom random = new SplittableRandom(42);
   private int idleCount;
   private int errors;
@@ -41,9 +41,12 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
   private double allocatedBytesPerIo;
   private double withoutCore;
 
-  DiskLoad(BlockDevice device, DiskCase test, long bytes, Mapping buffers, Rest rest) {
+  /**
+   * @param waitNanosMax bound of a wait for the device, {@link Long#MAX_VALUE} for none
+   */
+  DiskLoad(BlockDevice device, DiskCase test, long bytes, Mapping buffers, long waitNanosMax) {
     this.device = device;
-    this.rest = rest;
+    this.waitNanosMax = waitNanosMax;
     this.test = test;
     this.bytes = bytes;
     this.buffers = buffers;
@@ -128,10 +131,8 @@ final class DiskLoad implements BlockDevice.Completions, AutoCloseable {
   }
 
   private void turn() {
-    if (device.poll(this) > 0) {
-      rest.worked();
-    } else {
-      rest.idle(device);
+    if (device.poll(this) == 0) {
+      device.await(waitNanosMax); // one that spun would take a core from the other side's thread and from the kernel's
     }
   }
 

@@ -12,6 +12,9 @@ import java.util.Locale;
 final class Fio {
   private Fio() {}
 
+  /** As the duration of a run: until each file has been gone through once. */
+  static final double ONCE = 0;
+
   /** What each file's job reached, all jobs at once. */
   static List<Speed> run(DiskCase test, double seconds, long bytes, Path... files) throws IOException, InterruptedException {
     List<Speed> result = new ArrayList<>();
@@ -42,14 +45,18 @@ final class Fio {
               "--bs=" + test.blockBytes(),
               "--iodepth=" + test.queueDepth(),
               "--size=" + bytes,
-              "--time_based",
-              // fio starts its clocks when its job does, we after a warm-up.
-              String.format(Locale.ROOT, "--ramp_time=%dms", Math.round(seconds * 1000 * DiskLoad.WARM_UP)),
-              String.format(Locale.ROOT, "--runtime=%dms", Math.round(seconds * 1000)),
               "--lat_percentiles=1",
               "--clat_percentiles=0",
               "--randrepeat=0",
               "--norandommap"));
+      if (seconds != ONCE) {
+        command.addAll(
+            List.of(
+                "--time_based",
+                // fio starts its clocks when its job does, we after a warm-up.
+                String.format(Locale.ROOT, "--ramp_time=%dms", Math.round(seconds * 1000 * DiskLoad.WARM_UP)),
+                String.format(Locale.ROOT, "--runtime=%dms", Math.round(seconds * 1000))));
+      }
       if (test.flushEvery() > 0) {
         command.add("--fdatasync=" + test.flushEvery());
       }

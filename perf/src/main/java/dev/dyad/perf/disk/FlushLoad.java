@@ -15,7 +15,6 @@ final class FlushLoad {
   private final SplittableRandom random = new SplittableRandom(42);
   private final Histogram answered = new Histogram(NANOS_MAX, 3);
   private final Histogram onBoth = new Histogram(NANOS_MAX, 3);
-  private final Rest rest = new Rest(Rest.MIRROR_NANOS);
   private final BlockDevice.Completions completions = this::completed;
   private boolean done;
 
@@ -55,7 +54,9 @@ final class FlushLoad {
       awaitDone();
       answered.recordValue(System.nanoTime() - start);
       while (!pair.isWhole(epoch)) {
-        poll();
+        if (turn() == 0) {
+          pair.awaitStandby();
+        }
       }
       onBoth.recordValue(System.nanoTime() - start);
     }
@@ -70,7 +71,9 @@ final class FlushLoad {
 
   private void awaitDone() {
     while (!done) {
-      poll();
+      if (turn() == 0) {
+        pair.disk().await(MirrorPair.WAIT_NANOS);
+      }
     }
   }
 
@@ -79,13 +82,6 @@ final class FlushLoad {
     return pair.disk().poll(completions);
   }
 
-  private void poll() {
-    if (turn() > 0) {
-      rest.worked();
-    } else {
-      rest.idle(pair.disk());
-    }
-  }
 
   private void completed(long tag, int error) {
     if (error < 0) {

@@ -40,7 +40,7 @@ final class SpeedCase {
     for (int round = 0; round < rounds; round++) {
       fio.addAll(Fio.run(test, seconds, files.bytes(), files.one()));
       try (UringDisk disk = UringDisk.open(files.one().toString(), 128);
-          DiskLoad load = load(disk, Rest.UNBOUNDED)) {
+          DiskLoad load = load(disk, Long.MAX_VALUE)) {
         local.add(load.run(seconds, now -> {}));
         withoutCore("").add(load.withoutCore());
         allocatedBytesPerIo.merge("", load.allocatedBytesPerIo(), Math::min);
@@ -48,7 +48,7 @@ final class SpeedCase {
       fioPair.add(Speed.slower(Fio.run(test, seconds, files.bytes(), files.one(), files.two())));
       for (String link : links) {
         try (MirrorPair pair = files.pair(link, false);
-            DiskLoad load = load(pair.disk(), Rest.MIRROR_NANOS)) {
+            DiskLoad load = load(pair.disk(), MirrorPair.WAIT_NANOS)) {
           mirrored(link).add(load.run(seconds, pair::turn));
           withoutCore(link).add(load.withoutCore());
           allocatedBytesPerIo.merge(link, load.allocatedBytesPerIo(), Math::min);
@@ -61,12 +61,12 @@ final class SpeedCase {
   /** Our side of it, for nothing: what the compilers do at first, they do on the cores that the disk's threads and the kernel need. */
   void warmUp() throws IOException {
     try (UringDisk disk = UringDisk.open(files.one().toString(), 128);
-        DiskLoad load = load(disk, Rest.UNBOUNDED)) {
+        DiskLoad load = load(disk, Long.MAX_VALUE)) {
       load.run(seconds, now -> {});
     }
     for (String link : links) {
       try (MirrorPair pair = files.pair(link, false);
-          DiskLoad load = load(pair.disk(), Rest.MIRROR_NANOS)) {
+          DiskLoad load = load(pair.disk(), MirrorPair.WAIT_NANOS)) {
         load.run(seconds, pair::turn);
       }
     }
@@ -81,7 +81,7 @@ final class SpeedCase {
   }
 
   private DiskLoad load(BlockDevice device, long waitNanosMax) {
-    return new DiskLoad(device, test, files.bytes(), Mapping.anonymous((long) test.queueDepth() * test.blockBytes()), new Rest(waitNanosMax));
+    return new DiskLoad(device, test, files.bytes(), Mapping.anonymous((long) test.queueDepth() * test.blockBytes()), waitNanosMax);
   }
 
   private Map<String, Object> row(String link) {
