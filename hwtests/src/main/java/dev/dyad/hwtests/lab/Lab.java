@@ -26,6 +26,7 @@ public final class Lab implements AutoCloseable {
   private final LabImage image;
   private final Path folder;
   private final LabConsoles consoles;
+  private final LabProcesses processes;
   private final List<LabHost> hosts = new ArrayList<>();
   private final Thread ending;
 
@@ -34,6 +35,7 @@ public final class Lab implements AutoCloseable {
     this.image = image;
     this.folder = folder;
     consoles = new LabConsoles(folder);
+    processes = new LabProcesses(folder);
     ending = new Thread(this::end, "lab-end");
   }
 
@@ -51,12 +53,10 @@ public final class Lab implements AutoCloseable {
 
   static Lab boot(LabConfig config, LabImage image, Path folder) throws IOException {
     var lab = new Lab(config, image, folder);
-    if (config.tethered()) {
-      Runtime.getRuntime().addShutdownHook(lab.ending);
-    }
+    Runtime.getRuntime().addShutdownHook(lab.ending);
     try {
       for (int number = 1; number <= config.hosts(); number++) {
-        lab.hosts.add(LabHost.start(number, config, lab.image, folder, lab.consoles));
+        lab.hosts.add(LabHost.start(number, config, lab.image, folder, lab.consoles, lab.processes));
       }
       for (var host : lab.hosts) {
         host.awaitReady(BOOT_TIMEOUT);
@@ -69,8 +69,8 @@ public final class Lab implements AutoCloseable {
   }
 
   private void end() {
-    hosts.forEach(host -> host.process().destroyForcibly());
     try {
+      processes.end();
       CacheFolder.deleteTree(folder);
     } catch (IOException e) {
       System.getLogger(Lab.class.getName()).log(System.Logger.Level.WARNING, folder + " stays behind: " + e.getMessage());
@@ -125,7 +125,7 @@ public final class Lab implements AutoCloseable {
 
   /** Boots a host that died, and leaves the other one alone. */
   public LabHost powerOn(int number) throws IOException {
-    var host = LabHost.start(number, config, image, folder, consoles);
+    var host = LabHost.start(number, config, image, folder, consoles, processes);
     hosts.set(number - 1, host);
     host.awaitReady(BOOT_TIMEOUT);
     return host;
@@ -143,7 +143,7 @@ public final class Lab implements AutoCloseable {
       if (host.isAlive()) {
         survivors.add(host);
       } else {
-        hosts.set(i, LabHost.start(host.number(), config, image, folder, consoles));
+        hosts.set(i, LabHost.start(host.number(), config, image, folder, consoles, processes));
       }
     }
     // While a kernel lies dead nothing is waited for, so only now.
@@ -207,21 +207,42 @@ public final class Lab implements AutoCloseable {
     for (var host : hosts) {
       host.close();
     }
-    if (config.tethered() && !Thread.currentThread().equals(ending)) {
-      try {
-        Runtime.getRuntime().removeShutdownHook(ending);
-      } catch (IllegalStateException e) {
-        // The JVM is ending already; the hook finds no host alive.
-        return;
-      }
+    if (untie()) {
+      processes.end();
+      CacheFolder.deleteTree(folder);
     }
-    CacheFolder.deleteTree(folder);
   }
 
-  /** Lets go of the hosts, which stay up. */
+  /** Leaves the hosts running for whoever attaches to them; {@link #isUp} from now on. */
   void detach() throws IOException {
     for (var host : hosts) {
+      host.stay();
+    }
+    Files.createFile(sign(folder));
+    if (!untie()) {
+      throw new IOException("interrupted when the lab was up");
+    }
+    for (var host : hosts) {
       host.detach();
+    }
+  }
+
+  /** Whether a lab was booted in a folder and left there. */
+  static boolean isUp(Path folder) {
+    return Files.exists(sign(folder));
+  }
+
+  private static Path sign(Path folder) {
+    return folder.resolve("up");
+  }
+
+  /** From now on the lab does not end with this JVM; false if it is too late for that. */
+  private boolean untie() {
+    try {
+      Runtime.getRuntime().removeShutdownHook(ending);
+      return true;
+    } catch (IllegalStateException e) {
+      return false;
     }
   }
 }

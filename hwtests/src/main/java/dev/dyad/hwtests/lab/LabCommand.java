@@ -6,12 +6,16 @@ import dev.dyad.engine.cli.ExitCode;
 import dev.dyad.engine.guest.GuestUnavailableException;
 import dev.dyad.engine.guest.CacheFolder;
 import java.io.IOException;
-import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.IModelTransformer;
@@ -42,9 +46,22 @@ public final class LabCommand implements Runnable {
     }
   }
 
-  /** {@code run/pid1}, {@code run/c1}, …: beside the cached images. */
+  /** {@code up/c1}, {@code up/console1.log}, …: beside the cached images. */
   private static Path folder() {
     return CacheFolder.path().resolve("lab").resolve("up");
+  }
+
+  /** Locked by who boots or ends a lab; the kernel lets go of it, however he ends. What it says is his number. */
+  private static FileChannel lock() throws IOException {
+    var file = folder().resolveSibling("up.lock");
+    Files.createDirectories(file.resolveSibling("."));
+    var channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+    if (channel.tryLock() == null) {
+      channel.close();
+      throw new CommandFailure(ExitCode.UNAVAILABLE, "process " + Files.readString(file).strip() + " is booting or ending the lab: wait for it, or end it, and try again");
+    }
+    channel.truncate(0).write(ByteBuffer.wrap((ProcessHandle.current().pid() + "\n").getBytes(StandardCharsets.UTF_8)));
+    return channel;
   }
 
   @Command(name = "up", mixinStandardHelpOptions = true, description = "Boots both hosts and leaves them running.")
@@ -57,42 +74,41 @@ public final class LabCommand implements Runnable {
     if (cpus < 1 || cpus > CPUS_MAX) {
       throw new CommandFailure(ExitCode.USAGE, "--cpus " + cpus + ": 1 to " + CPUS_MAX + " are possible");
     }
-    if (Files.exists(folder())) {
-      throw new CommandFailure(ExitCode.UNAVAILABLE, "a lab is up already (" + folder() + "): run 'dyad lab down' first");
-    }
-    var config = new LabConfig(2, memoryMib, cpus, false);
     long start = System.nanoTime();
-    Lab lab;
-    try {
+    try (var _ = lock()) {
+      if (Lab.isUp(folder())) {
+        throw new CommandFailure(ExitCode.UNAVAILABLE, "a lab is up already (" + folder() + "): run 'dyad lab down' first");
+      }
+      clear(); // of what an 'up' left that was killed
+      var config = new LabConfig(2, memoryMib, cpus);
       config.requireTools();
       var image = LabImage.obtain();
       Files.createDirectories(folder());
-      lab = Lab.boot(config, image, folder());
+      var lab = Lab.boot(config, image, folder());
+      if (kvm) {
+        for (var host : lab.hosts()) {
+          host.loadKvm();
+        }
+      }
+      lab.detach();
+      System.out.printf("2 hosts ready in %.1f s: %s and %s%n", (System.nanoTime() - start) / 1e9, lab.host(1).address(), lab.host(2).address());
+      return ExitCode.OK;
     } catch (GuestUnavailableException e) {
       throw new CommandFailure(ExitCode.UNAVAILABLE, String.valueOf(e.getMessage()));
     }
-    for (var host : lab.hosts()) {
-      if (kvm) {
-        host.loadKvm();
-      }
-      Files.writeString(pidFile(host.number()), host.process().pid() + " " + host.process().info().startInstant().map(Object::toString).orElse("") + "\n");
-    }
-    lab.detach();
-    System.out.printf("2 hosts ready in %.1f s: %s and %s%n", (System.nanoTime() - start) / 1e9, lab.host(1).address(), lab.host(2).address());
-    return ExitCode.OK;
+  }
+
+  private static void clear() throws IOException {
+    LabProcesses.end(folder());
+    CacheFolder.deleteTree(folder());
   }
 
   @Command(name = "down", mixinStandardHelpOptions = true, description = "Ends both hosts and deletes what they left.")
   int down() throws IOException {
-    for (int number = 1; number <= 2; number++) {
-      var process = process(number);
-      if (process != null) {
-        process.destroyForcibly();
-        process.onExit().join();
-      }
+    try (var _ = lock()) {
+      clear();
+      return ExitCode.OK;
     }
-    CacheFolder.deleteTree(folder());
-    return ExitCode.OK;
   }
 
   /** What follows the first word is that command's own, options too. */
@@ -210,31 +226,13 @@ public final class LabCommand implements Runnable {
   }
 
   private static LabHost attach(int number) throws IOException {
-    var process = process(number);
+    var process = Lab.isUp(folder()) ? LabProcesses.of(folder(), number) : Optional.<ProcessHandle>empty();
     var consoles = new LabConsoles(folder());
-    if (process == null) {
+    if (process.isEmpty()) {
       var death = consoles.death();
       throw new CommandFailure(ExitCode.UNAVAILABLE, death.isEmpty() ? "lab host " + number + " is not up: run 'dyad lab up' first"
           : death + "; run 'dyad lab down', then 'dyad lab up'");
     }
-    return LabHost.attach(number, folder(), consoles, process);
-  }
-
-  private static Path pidFile(int number) {
-    return folder().resolve("pid" + number);
-  }
-
-  /** The host's process, unless it is gone and its number belongs to something else now. */
-  private static @Nullable ProcessHandle process(int number) {
-    try {
-      if (!Files.exists(pidFile(number))) {
-        return null;
-      }
-      var words = Files.readString(pidFile(number)).strip().split(" ");
-      return ProcessHandle.of(Long.parseLong(words[0])).filter(p -> p.info().startInstant().map(Object::toString).orElse("").equals(words.length > 1 ? words[1] : ""))
-          .orElse(null);
-    } catch (IOException e) {
-      throw new UncheckedIOException(e);
-    }
+    return LabHost.attach(number, folder(), consoles, process.get());
   }
 }

@@ -14,9 +14,8 @@ import java.util.List;
  * @param hosts 2, or 1 for a host alone whose RDMA device leads nowhere (tests of verbs)
  * @param memoryMib of each host
  * @param cpus of each host
- * @param tethered whether the hosts switch themselves off when the process that started them is gone
  */
-public record LabConfig(int hosts, int memoryMib, int cpus, boolean tethered) {
+public record LabConfig(int hosts, int memoryMib, int cpus) {
   private static final int OVERHEAD_MIB = 300;
   private static final List<String> TOOLS = List.of("qemu-system-x86_64", "busybox", "ip", "rdma", "tc");
 
@@ -27,12 +26,12 @@ public record LabConfig(int hosts, int memoryMib, int cpus, boolean tethered) {
   }
 
   public static LabConfig pair() {
-    return new LabConfig(2, Integer.getInteger("dyad.lab.memoryMib", 1024), 1, true);
+    return new LabConfig(2, Integer.getInteger("dyad.lab.memoryMib", 1024), 1);
   }
 
   /** One host with two processors. */
   public static LabConfig alone() {
-    return new LabConfig(1, Integer.getInteger("dyad.lab.memoryMib", 1024), 2, true);
+    return new LabConfig(1, Integer.getInteger("dyad.lab.memoryMib", 1024), 2);
   }
 
   /** Hardware virtualization that QEMU can use; the software KVM of some clouds aborts it. */

@@ -71,7 +71,7 @@ public final class LabHost implements AutoCloseable {
   }
 
   /** Starts the host's QEMU; {@link #awaitReady} tells when it can be used. */
-  static LabHost start(int number, LabConfig config, LabImage image, Path folder, LabConsoles consoles) throws IOException {
+  static LabHost start(int number, LabConfig config, LabImage image, Path folder, LabConsoles consoles, LabProcesses processes) throws IOException {
     consoles.keep(number);
     for (var name : List.of("out" + number, "shared")) {
       Files.createDirectories(folder.resolve(name));
@@ -79,11 +79,9 @@ public final class LabHost implements AutoCloseable {
     for (var name : List.of("c" + number, "q" + number, "n" + number)) {
       Files.deleteIfExists(folder.resolve(name));
     }
-    var log = folder.resolve("qemu" + number + ".log").toFile();
-    var process = new ProcessBuilder(command(number, config, image, folder)).directory(folder.toFile())
-        .redirectInput(ProcessBuilder.Redirect.from(Path.of("/dev/null").toFile())).redirectErrorStream(true).redirectOutput(log).start();
+    var process = processes.start(command(number, config, image, folder), log(number, folder));
     try {
-      return attach(number, folder, consoles, process.toHandle());
+      return attach(number, folder, consoles, process);
     } catch (IOException | RuntimeException e) {
       process.destroyForcibly();
       throw e;
@@ -105,7 +103,7 @@ public final class LabHost implements AutoCloseable {
       } catch (IOException e) {
         channel.close();
         if (!process.isAlive() || System.nanoTime() - deadline > 0) {
-          var log = folder.resolve("qemu" + number + ".log");
+          var log = log(number, folder);
           throw new IOException("lab host " + number + " does not start: " + (Files.exists(log) ? Files.readString(log).strip() : ""), e);
         }
         pause(20);
@@ -113,13 +111,17 @@ public final class LabHost implements AutoCloseable {
     }
   }
 
+  private static Path log(int number, Path folder) {
+    return folder.resolve("qemu" + number + ".log");
+  }
+
   private static List<String> command(int number, LabConfig config, LabImage image, Path folder) {
     boolean kvm = LabConfig.realKvm();
     var address = NETWORK + number;
     var append = "console=ttyS0 quiet oops=panic panic=-1 nokaslr mitigations=off cryptomgr.notests no_timer_check tsc=reliable " + (kvm ? "" : EmulatedClock.kernelWords())
         + " net.ifnames=0 dyad.number=" + number
-        + " dyad.address=" + address + " dyad.tether=" + (config.tethered() ? 1 : 0) + " dyad.rdma=" + (config.hosts() == 1 ? "dummy" : "eth0");
-    var command = new ArrayList<>(List.of(Tool.find("qemu-system-x86_64").orElseThrow().toString(), "-name", "dyad-lab-" + number, "-machine", "q35", "-smp",
+        + " dyad.address=" + address + " dyad.rdma=" + (config.hosts() == 1 ? "dummy" : "eth0");
+    var command = new ArrayList<>(List.of(Tool.find("qemu-system-x86_64").orElseThrow().toString(), "-name", LabProcesses.name(number), "-machine", "q35", "-smp",
         String.valueOf(config.cpus()), "-m", String.valueOf(config.memoryMib()), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"));
     command.addAll(kvm ? List.of("-accel", "kvm", "-cpu", "host") : List.of("-accel", "tcg,tb-size=256", "-cpu", "max,+svm"));
     command.addAll(List.of("-kernel", image.kernel().toString(), "-initrd", image.initramfs().toString(), "-append", append));
@@ -182,10 +184,6 @@ public final class LabHost implements AutoCloseable {
 
   public boolean isAlive() {
     return process.isAlive();
-  }
-
-  ProcessHandle process() {
-    return process;
   }
 
   /** Starts a shell command on the host, as root and with this machine's programs. */
@@ -416,7 +414,12 @@ public final class LabHost implements AutoCloseable {
     kill();
   }
 
-  /** Leaves the host running and lets go of its control channel. */
+  /** From now on the host runs on when nobody holds its control channel. */
+  void stay() throws IOException {
+    submit("stay", "stay").await(Duration.ofSeconds(30));
+  }
+
+  /** Lets go of the host's control channel. */
   void detach() throws IOException {
     control.close();
   }
