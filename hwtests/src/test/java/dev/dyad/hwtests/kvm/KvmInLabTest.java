@@ -3,11 +3,12 @@ package dev.dyad.hwtests.kvm;
 import dev.dyad.bindings.kvm.Kvm;
 import dev.dyad.hwtests.lab.Lab;
 import dev.dyad.hwtests.lab.LabExtension;
+import dev.dyad.hwtests.lab.LabHost;
 import dev.dyad.hwtests.lab.TestsInHost;
 import java.io.IOException;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.DynamicTest;
@@ -31,27 +32,33 @@ final class KvmInLabTest {
 
   /** Every page of every epoch with both trackers and up to 8 vCPUs, rings that are full, guests that end as undisturbed ones in other machines and processes; and the faults that must show. */
   @TestFactory
-  List<DynamicTest> shouldHoldEveryPageAndGoOnExactlyInsideALabHost(Lab lab) throws IOException {
-    return run(lab, 0.02, 400, "ReplicaTest", "ResumeTest", "KillTest");
+  Stream<DynamicTest> shouldHoldEveryPageAndGoOnExactlyInsideLabHosts(Lab lab) throws IOException {
+    return run(lab, 0.02, 400, List.of("ReplicaTest", "KillTest"), List.of("ResumeTest"));
   }
 
   @TestFactory
   @Tag("lab-full")
-  List<DynamicTest> shouldHoldAndGoOnManyTimesInsideALabHost(Lab lab) throws IOException {
-    return run(lab, 0.25, 900, "ReplicaTest", "ResumeTest", "KillTest");
+  Stream<DynamicTest> shouldHoldAndGoOnManyTimesInsideLabHosts(Lab lab) throws IOException {
+    return run(lab, 0.25, 900, List.of("ReplicaTest", "KillTest"), List.of("ResumeTest"));
   }
 
   @TestFactory
   @Tag("lab-full")
-  List<DynamicTest> shouldRunTheMachineItsDevicesAndTheTechniquesInsideALabHost(Lab lab) throws IOException {
-    return run(lab, 0.05, 900, "MicroVmTest", "TechniquesTest", "GuestNetworkTest", "GuestDiskTest", "KvmAllocationTest");
+  Stream<DynamicTest> shouldRunTheMachineItsDevicesAndTheTechniquesInsideLabHosts(Lab lab) throws IOException {
+    return run(lab, 0.05, 900, List.of("MicroVmTest", "TechniquesTest", "KvmAllocationTest"), List.of("GuestNetworkTest", "GuestDiskTest"));
   }
 
-  private static List<DynamicTest> run(Lab lab, double amount, int seconds, String... classes) throws IOException {
-    var host = lab.host(1);
+  /** Some on the first host and some on the second one at the same time: each has one processor. */
+  private static Stream<DynamicTest> run(Lab lab, double amount, int seconds, List<String> onFirst, List<String> onSecond) throws IOException {
+    var first = start(lab.host(1), amount, onFirst);
+    var second = start(lab.host(2), amount, onSecond);
+    var bound = Duration.ofSeconds(seconds);
+    return Stream.concat(first.results(bound).stream(), second.results(bound).stream());
+  }
+
+  private static TestsInHost start(LabHost host, double amount, List<String> classes) throws IOException {
     host.loadKvm();
     var options = List.of("-XX:TieredStopAtLevel=1", "-Ddyad.kvm.amount=" + amount, "-Ddyad.kvm.patience=4");
-    var tests = Arrays.stream(classes).map(name -> "dev.dyad.engine.vm.kvm." + name).toArray(String[]::new);
-    return TestsInHost.of(host, options, Duration.ofSeconds(seconds), tests);
+    return TestsInHost.start(host, options, classes.stream().map(name -> "dev.dyad.engine.vm.kvm." + name).toList());
   }
 }

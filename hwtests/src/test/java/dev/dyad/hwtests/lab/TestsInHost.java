@@ -30,19 +30,26 @@ import org.junit.platform.launcher.core.LauncherFactory;
 public final class TestsInHost {
   private static final Pattern RESULT = Pattern.compile("(?m)^(?:passed|failed|skipped) (\\S+) (.*)$");
 
-  private TestsInHost() {}
+  private final LabJob job;
+  private final List<String> tests;
 
-  /** The results of {@code type}'s tests, run in the JVM that stays on {@code host}. */
-  public static List<DynamicTest> of(LabHost host, Class<?> type, Duration bound) throws IOException {
-    return results(host.start(TestsInHost.class, List.of(type.getName())), bound, type.getName());
+  private TestsInHost(LabJob job, List<String> tests) {
+    this.job = job;
+    this.tests = tests;
   }
 
-  /** The results of tests, run in a JVM of their own with {@code options}. */
-  public static List<DynamicTest> of(LabHost host, List<String> options, Duration bound, String... tests) throws IOException {
-    return results(host.java(TestsInHost.class, options, List.of(tests)), bound, tests);
+  /** Starts {@code type}'s tests in the JVM that stays on {@code host}. */
+  public static TestsInHost start(LabHost host, Class<?> type) throws IOException {
+    return new TestsInHost(host.start(TestsInHost.class, List.of(type.getName())), List.of(type.getName()));
   }
 
-  private static List<DynamicTest> results(LabJob job, Duration bound, String... tests) throws IOException {
+  /** Starts tests in a JVM of their own with {@code options}. */
+  public static TestsInHost start(LabHost host, List<String> options, List<String> tests) throws IOException {
+    return new TestsInHost(host.java(TestsInHost.class, options, tests), tests);
+  }
+
+  /** Waits for their end; what they have come to. */
+  public List<DynamicTest> results(Duration bound) throws IOException {
     job.endsWithin(bound);
     var output = job.output();
     var results = new ArrayList<DynamicTest>();

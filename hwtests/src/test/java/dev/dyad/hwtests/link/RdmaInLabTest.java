@@ -44,7 +44,7 @@ final class RdmaInLabTest {
 
   @TestFactory
   List<DynamicTest> shouldKeepTheContractOverADevice(Lab lab) throws IOException {
-    return TestsInHost.of(lab.host(1), RdmaDeviceContract.class, Duration.ofSeconds(180));
+    return TestsInHost.start(lab.host(1), RdmaDeviceContract.class).results(Duration.ofSeconds(180));
   }
 
   @Test
@@ -128,7 +128,10 @@ final class RdmaInLabTest {
     var taken = job(receiver).awaitOutput(NOTHING_HELD, BOUND);
     assertTrue(Integer.parseInt(sent.group(1)) < 40 && Integer.parseInt(taken.group(1)) < 40, () -> job(sender) + "\n" + job(receiver));
     long refused = job(receiver).errors().lines().filter(line -> line.contains("a write of our own with the same key was refused")).count();
-    assertEquals(ROUNDS, refused, () -> "links whose fence was probed: " + job(receiver));
+    // A host that has to wait for its processor may have no answer within the probe's bound; then its write came to nothing.
+    long unanswered = job(receiver).errors().lines().filter(line -> line.endsWith("a write of our own came to nothing")).count();
+    assertEquals(ROUNDS, refused + unanswered, () -> "links whose fence was probed: " + job(receiver));
+    assertTrue(refused >= ROUNDS * 9 / 10, () -> refused + " writes were refused: " + job(receiver));
     // Queue pairs, completion queues, regions, domains and contexts, as the kernel counts them.
     assertEquals(before, List.of(resources(lab, 1), resources(lab, 2)), "what the devices hold");
   }

@@ -199,12 +199,8 @@ final class VerbsHwTest {
       pair.sends.write(pair.near.hostVirt(), 64, pair.near.localKey(), pair.far.hostVirt() + 4096, pair.far.remoteKey(), i, 0);
       pair.sends.writeWithImmediate(pair.near.hostVirt(), 8, pair.near.localKey(), pair.far.hostVirt(), pair.far.remoteKey(), i, i, SIGNALED);
       pair.sends.post();
-      while (pair.farQueue.poll() == 0) {
-        Thread.onSpinWait();
-      }
-      while (pair.nearQueue.poll() == 0) {
-        Thread.onSpinWait();
-      }
+      Loopback.await(pair.farQueue);
+      Loopback.await(pair.nearQueue);
     }
   }
 }

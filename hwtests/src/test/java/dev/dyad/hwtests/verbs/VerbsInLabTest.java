@@ -5,21 +5,20 @@ import dev.dyad.hwtests.lab.LabExtension;
 import dev.dyad.hwtests.lab.TestsInHost;
 import java.io.IOException;
 import java.time.Duration;
-import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.extension.ExtendWith;
 
-/** {@link VerbsHwTest} and {@link ConnectionHwTest} on a lab host's soft-RoCE device. */
+/** {@link VerbsHwTest} and {@link ConnectionHwTest} on soft-RoCE devices, each on a host of its own at the same time. */
 @ExtendWith(LabExtension.class)
 final class VerbsInLabTest {
-  @TestFactory
-  List<DynamicTest> shouldHoldInsideALabHost(Lab lab) throws IOException {
-    return TestsInHost.of(lab.host(1), VerbsHwTest.class, Duration.ofSeconds(120));
-  }
+  private static final Duration BOUND = Duration.ofSeconds(120);
 
   @TestFactory
-  List<DynamicTest> shouldConnectInsideALabHost(Lab lab) throws IOException {
-    return TestsInHost.of(lab.host(2), ConnectionHwTest.class, Duration.ofSeconds(120));
+  Stream<DynamicTest> shouldHoldAndConnectInsideLabHosts(Lab lab) throws IOException {
+    var verbs = TestsInHost.start(lab.host(1), VerbsHwTest.class);
+    var connections = TestsInHost.start(lab.host(2), ConnectionHwTest.class);
+    return Stream.concat(verbs.results(BOUND).stream(), connections.results(BOUND).stream());
   }
 }
