@@ -135,7 +135,10 @@ class ResumeTest {
         sleepMicros(700);
         rig.seal();
       }
-      assertFalse(rig.guest.isDone(), "the guest must not be through before it is killed");
+      if ((rig.guest.ticks(0) + 1) * image.pattern().writesPerTick() >= image.pattern().stopAfter()) {
+        // A slow guest's clock has run ahead of its work: it would come to its end without a further tick, whatever was restored.
+        return resumeWith(image, harmToMemory, order);
+      }
       rig.copyAll(next.ram().hostVirt());
       harmToMemory.accept(next.ram().hostVirt());
       next.restore(rig.stateVirt(), rig.stateBytes, order);
