@@ -11,7 +11,8 @@ import org.jspecify.annotations.Nullable;
  * What a primary's disk says to its standby's: every frame of that direction is written here, and counted for the epoch that is open, of
  * which the seal says how much it is. Owns the channel. Thread: disk.
  *
- * <p>Each frame is a return value: false, and nothing done, when there is no room now.
+ * <p>Each frame is a return value: false, and nothing done, when there is no room now. Writes are told of a few at a time, since the standby can do nothing with them before
+ * their seal.
  *
  * <p>Must never happen: a frame of an epoch after its seal; one that makes the epoch larger than the standby can keep apart.
  */
@@ -149,7 +150,7 @@ final class MirrorStream {
     Memory.putInt(at + dyad_disk_write.bytes$offset(), length);
     Memory.putInt(at + dyad_disk_write.flags$offset(), 0);
     Memory.copy(hostVirt, at + head, length);
-    to.send(FrameType.DISK_WRITE, head + length, epoch);
+    to.sendLater(FrameType.DISK_WRITE, head + length, epoch);
     frames++;
     bytes += length;
     return true;
@@ -166,7 +167,7 @@ final class MirrorStream {
     Memory.putLong(at + dyad_disk_clear.bytes$offset(), length);
     Memory.putInt(at + dyad_disk_clear.flags$offset(), op == BlockDevice.ZEROES ? DYAD_DISK_CLEAR_KEEP() : 0);
     Memory.putInt(at + dyad_disk_clear.zero$offset(), 0);
-    to.send(FrameType.DISK_CLEAR, frame, epoch);
+    to.sendLater(FrameType.DISK_CLEAR, frame, epoch);
     frames++;
     return true;
   }

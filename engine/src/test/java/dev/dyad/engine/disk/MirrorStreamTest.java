@@ -66,4 +66,32 @@ class MirrorStreamTest {
       }
     }
   }
+
+  @Test
+  void shouldTellOfWritesWhenThereAreManyAndOfAllThatWereWrittenWithTheirSeal() {
+    Random random = new Random(5);
+    SimLink forward = new SimLink(random, RING_BYTES);
+    SimLink back = new SimLink(random, RING_BYTES);
+    try (Mapping data = Mapping.anonymous(PIECE);
+        DiskChannel near = new DiskChannel(forward.sender, back.receiver, 1);
+        DiskChannel far = new DiskChannel(back.sender, forward.receiver, 1)) {
+      MirrorStream stream = new MirrorStream(MirrorConfig.DEFAULT, 1);
+      stream.attach(near);
+      stream.begin(EPOCH_BYTES_MAX);
+
+      assertTrue(stream.change(BlockDevice.WRITE, 0, PIECE, data.hostVirt()));
+      assertEquals(0, forward.published(), "the other side is woken for a single write");
+      long written = near.capacity() - near.room();
+      assertTrue(stream.seal(0, new RequestTable(8)));
+      assertTrue(forward.published() > written, "a seal that the other side is not told of, with all before it");
+
+      stream.endEpoch();
+      long sealed = forward.published();
+      for (int i = 0; i < RING_BYTES / 16 / PIECE; i++) {
+        assertTrue(stream.change(BlockDevice.WRITE, 0, PIECE, data.hostVirt()));
+      }
+      assertTrue(forward.published() > sealed, "many writes that the other side is not told of");
+      assertTrue(far.isUp());
+    }
+  }
 }

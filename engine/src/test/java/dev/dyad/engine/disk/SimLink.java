@@ -33,6 +33,11 @@ final class SimLink {
     up = false;
   }
 
+  /** How far the writer told that it has written. */
+  long published() {
+    return published;
+  }
+
   private void move() {
     if (up && received < published && random.nextInt(3) != 0) {
       received += 1 + (long) (random.nextDouble() * (published - received));
