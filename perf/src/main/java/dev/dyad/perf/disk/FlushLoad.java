@@ -82,7 +82,6 @@ final class FlushLoad {
     return pair.disk().poll(completions);
   }
 
-
   private void completed(long tag, int error) {
     if (error < 0) {
       throw new IllegalStateException("a request failed: errno " + -error);

@@ -14,6 +14,7 @@ import dev.dyad.engine.vm.kvm.boot.BuiltinGuestStatus;
 import dev.dyad.engine.vm.kvm.boot.GuestPattern;
 import dev.dyad.engine.vm.kvm.VcpuState.Part;
 import java.util.Arrays;
+import java.util.OptionalLong;
 import java.util.SplittableRandom;
 import java.util.function.LongConsumer;
 import org.junit.jupiter.api.BeforeEach;
@@ -124,6 +125,17 @@ class ResumeTest {
    * guest's checksum, or 0 when it does not come to its end.
    */
   private static long resumeWith(BuiltinGuest image, LongConsumer harmToMemory, Part... order) {
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+      OptionalLong found = resumeEarly(image, harmToMemory, order);
+      if (found.isPresent()) {
+        return found.getAsLong();
+      }
+    }
+    throw new AssertionError("in " + ATTEMPTS + " guests the clock ran ahead of the work");
+  }
+
+  /** The same; nothing when the guest's clock has run ahead of its work: it would come to its end without a further tick, whatever was restored. */
+  private static OptionalLong resumeEarly(BuiltinGuest image, LongConsumer harmToMemory, Part... order) {
     MicroVmConfig config = Rig.config(1);
     try (Rig rig = new Rig(config, image);
         MicroVm next = new MicroVm(config, c -> {}, MachineListener.NONE)) {
@@ -136,8 +148,7 @@ class ResumeTest {
         rig.seal();
       }
       if ((rig.guest.ticks(0) + 1) * image.pattern().writesPerTick() >= image.pattern().stopAfter()) {
-        // A slow guest's clock has run ahead of its work: it would come to its end without a further tick, whatever was restored.
-        return resumeWith(image, harmToMemory, order);
+        return OptionalLong.empty();
       }
       rig.copyAll(next.ram().hostVirt());
       harmToMemory.accept(next.ram().hostVirt());
@@ -152,10 +163,10 @@ class ResumeTest {
           writes = status.writes(0);
           stillUntil = System.nanoTime() + Rig.patient(STILL_NS);
         } else if (System.nanoTime() > stillUntil) {
-          return 0;
+          return OptionalLong.of(0);
         }
       }
-      return status.isDone() ? status.checksum() : 0;
+      return OptionalLong.of(status.isDone() ? status.checksum() : 0);
     }
   }
 
@@ -171,6 +182,7 @@ class ResumeTest {
     return false;
   }
 
+  private static final int ATTEMPTS = 10;
   private static final int LAPIC_ISR = 0x100;
   private static final int LAPIC_IRR = 0x200;
   private static final long STILL_NS = 1_000_000_000;
